@@ -1,0 +1,1 @@
+"""Typed ONNX to engine: targets, the choice between candidates, the bundle and its report."""

@@ -1,0 +1,87 @@
+"""Does a back end compute what the graph says?
+
+The yardstick is ONNX Runtime with graph optimisations off: it runs the graph as written. A back
+end that fuses quantisation wrongly deviates far from it while its answers still look plausible,
+so every candidate is compared on real images before it may be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Outputs = Mapping[str, npt.NDArray[Any]]
+MIN_COSINE = 0.99
+_Z95 = 1.96  # two-sided 95 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How close a back end stays to its graph's own semantics.
+
+    Attributes:
+        cosine: mean over images of the lowest cosine among the outputs.
+        agreement: share of decisions (argmax of `logits`) that equal PyTorch's.
+        semantics_agreement: the same for the graph as written.
+        margin: how far agreement may fall by chance: the 95 % sampling error of the paired
+            difference, from the decisions in which the two differ (McNemar 1947).
+    """
+
+    cosine: float
+    agreement: float
+    semantics_agreement: float
+    margin: float
+
+    @property
+    def obstacle(self) -> str:
+        """Why the back end is refused; empty when it is faithful."""
+        if not self.cosine >= MIN_COSINE:
+            return f"cosine {self.cosine:.4f} to the graph's own semantics, below {MIN_COSINE}"
+        if self.agreement < self.semantics_agreement - self.margin:
+            return (
+                f"agrees with PyTorch on {self.agreement:.1%}, the graph as written on "
+                f"{self.semantics_agreement:.1%}"
+            )
+        return ""
+
+
+def compare(
+    engine: Sequence[Outputs], semantics: Sequence[Outputs], reference: Sequence[Outputs]
+) -> Faithfulness:
+    """Compares per-image outputs of an engine, of its graph as written, and of PyTorch.
+
+    Args:
+        engine: one mapping an image: output name -> array without the batch axis.
+        semantics: the same images through ONNX Runtime, optimisations off.
+        reference: the same images through PyTorch.
+    """
+    cosines = [
+        min(_cosine(ours[name], theirs[name]) for name in theirs)
+        for ours, theirs in zip(engine, semantics, strict=True)
+    ]
+    truth = _decisions(reference)
+    ours, theirs = _decisions(engine) == truth, _decisions(semantics) == truth
+    lost, won = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
+    n = len(truth)
+    return Faithfulness(
+        float(np.mean(cosines)),
+        float(ours.mean()),
+        float(theirs.mean()),
+        _Z95 * math.sqrt(lost + won) / n,
+    )
+
+
+def _decisions(images: Sequence[Outputs]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.atleast_1d(image["logits"].argmax(-1)).ravel() for image in images])
+
+
+def _cosine(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
+    """Cosine in float64; NaN, which no limit accepts, where something is not finite."""
+    a, b = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm else float(not a.any() and not b.any())

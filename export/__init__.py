@@ -1,0 +1,1 @@
+"""PyTorch to portable ONNX, and the build command that drives the whole pipeline."""

@@ -1,0 +1,91 @@
+"""Runs the PyTorch reference and engines over the same samples, and puts answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from export.samples import Sample
+from runtime import Preprocess
+from runtime.postprocess import detect
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Run = Callable[[Arrays], Arrays]
+# Detections below this score change no average precision worth naming (COCO keeps 100 a frame).
+_LEAST_SCORE = 0.05
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's raw outputs for one image, without the batch axis, and the frame's (h, w)."""
+
+    outputs: dict[str, npt.NDArray[Any]]
+    frame_size: tuple[int, int]
+
+
+def torch_run(module: nn.Module, outputs: Sequence[str]) -> Run:
+    """The reference as a function from input arrays to output arrays."""
+
+    def run(inputs: Arrays) -> Arrays:
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        with torch.inference_mode():
+            result = module(**tensors)
+        return {name: result[name].numpy() for name in outputs}
+
+    return run
+
+
+def answers(run: Run, preprocess: Preprocess, samples: Sequence[Sample]) -> list[Answer]:
+    """Runs samples through a model, eight at a time (two where a batch is padded)."""
+    found: list[Answer] = []
+    step = 2 if preprocess.pad else 8
+    for start in range(0, len(samples), step):
+        batch = preprocess([sample.read() for sample in samples[start : start + step]])
+        outputs = run(batch.inputs)
+        for i, size in enumerate(batch.frame_sizes):
+            found.append(Answer({name: np.array(v[i]) for name, v in outputs.items()}, size))
+    return found
+
+
+def comparable(task: str, found: Sequence[Answer], labels: Sequence[str]) -> list[Any]:
+    """What `runtime.drift.measure` compares: logits, or every detection worth ranking."""
+    if task == "classification":
+        return [answer.outputs["logits"] for answer in found]
+    return [
+        detect(
+            a.outputs["logits"][None], a.outputs["pred_boxes"][None], [a.frame_size], labels,
+            _LEAST_SCORE,
+        )[0]
+        for a in found
+    ]  # fmt: skip
+
+
+def truths(samples: Iterable[Sample]) -> Any:
+    """Labels in the form that `runtime.drift.measure` takes; None unless every sample has one."""
+    labels = [sample.label for sample in samples]
+    if any(label is None for label in labels):
+        return None
+    return labels
+
+
+class SingleImages:
+    """Preprocessed inputs of one image each, made anew at every reading."""
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+        """Nothing is read before iteration."""
+        self._samples, self._preprocess = samples, preprocess
+
+    def first(self, count: int) -> SingleImages:
+        """The first `count` images only."""
+        return SingleImages(self._samples[:count], self._preprocess)
+
+    def __iter__(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yields name -> array with a batch axis of 1."""
+        for sample in self._samples:
+            yield self._preprocess([sample.read()]).inputs

@@ -1,0 +1,140 @@
+"""`python export/build.py`, also `vitrine build`: from a PyTorch model to a verified bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+if __name__ == "__main__":
+    # The script's own folder comes first on the path and would shadow other packages.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import typer
+
+from export.console import DONE, REFUSED, note, print_json, progress, user_errors
+
+if TYPE_CHECKING:
+    from export.pipeline import Built
+
+_PRECISIONS = ("fp32", "fp16", "int8", "auto")
+
+
+def build(
+    model: Annotated[str, typer.Option(help="A name from models.yaml; `vitrine models` lists.")],
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto (fastest).")] = "int8",
+    target: Annotated[str, typer.Option(help="The device to build for.")] = "cpu",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="A state dict, a Hugging Face folder, a hub id, or random."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images, with labels.csv or boxes.json if labelled."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Calibration images; the rest measure drift.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the choice of images.")] = None,
+    max_drift: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=VALUE", help="Override a drift limit; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: engines/built.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Build, verify and bundle an engine."""
+    with user_errors(json):
+        from export.spec import find_model, load_models
+
+        if precision not in _PRECISIONS:
+            raise ValueError(f"--precision {precision}: expected one of {', '.join(_PRECISIONS)}")
+        spec = find_model(model, load_models())
+        limits = parse_limits(max_drift or [])
+        from export import pipeline
+
+        request = pipeline.Request(
+            spec, precision, target, weights, calibration, images, seed, limits,
+            out or pipeline.BUILT,
+        )  # fmt: skip
+        with progress() as say:
+            built = pipeline.build(request, say)
+    record = summary(built)
+    print_json(record) if json else _print(built, record)
+    sys.exit(DONE if built.accepted else REFUSED)
+
+
+def parse_limits(texts: list[str]) -> dict[str, float]:
+    """`METRIC=VALUE` options as a mapping; `ValueError` on anything else."""
+    limits = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            limits[name] = float(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--max-drift {text!r}: expected METRIC=VALUE with a number, such as "
+                "top1_agreement=0.98"
+            ) from error
+    return limits
+
+
+def summary(built: Built) -> dict[str, Any]:
+    """The outcome of a build as plain values."""
+    return {
+        "bundle": str(built.bundle),
+        "accepted": built.accepted,
+        "precision": built.kept.precision,
+        "backend": built.kept.backend,
+        "kept": built.why,
+        "weights": built.reference.source,
+        "drift": built.drift.to_dict(),
+        "skipped_images": built.split.skipped,
+        "candidates": [
+            {
+                "name": c.name,
+                "obstacle": c.obstacle,
+                "latency_ms": {str(batch): times.median for batch, times in c.latency.items()},
+            }
+            for c in built.candidates
+        ],
+    }
+
+
+def _print(built: Built, record: dict[str, Any]) -> None:
+    from runtime.drift.formats import explain
+
+    for warning in warnings(built):
+        note(warning)
+    print(f"kept      {built.why}")  # noqa: T201
+    for measurement in built.drift.measurements:
+        print(f"drift     {explain(measurement)}")  # noqa: T201
+    print(f"verdict   {built.drift.verdict}")  # noqa: T201
+    print(f"{'bundle' if built.accepted else 'REFUSED'}    {record['bundle']}")  # noqa: T201
+    print(f"report    {built.bundle / 'report.html'}")  # noqa: T201
+
+
+def warnings(built: Built) -> list[str]:
+    """What a user must not overlook."""
+    found = []
+    if built.reference.source["weights"] == "random":
+        found.append("WARNING: random weights; predictions mean nothing, only speed does")
+    if built.split.skipped:
+        names = ", ".join(sorted(built.split.skipped))
+        found.append(f"WARNING: skipped {len(built.split.skipped)} unreadable images: {names}")
+    if not built.split.disjoint:
+        found.append(
+            "WARNING: no images were left for drift, which was measured on the calibration images; "
+            "give more images, or fewer with --images"
+        )
+    if built.drift.verdict == "inconclusive":
+        found.append(
+            f"WARNING: {built.drift.images} images are too few for a verdict; give more images"
+        )
+    if "SLOWER" in built.why:
+        found.append(f"WARNING: {built.why}")
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(build)

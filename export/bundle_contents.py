@@ -1,0 +1,131 @@
+"""What a build writes into its bundle besides the graph: golden probes and the manifest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+import transformers
+
+from engines.bundle_writer import BundleWriter
+from engines.candidates import Candidate
+from export.answers import Run
+from export.samples import Sample
+from export.typed import Typed
+from export.weights import Reference
+from runtime.backends import Session
+from runtime.engine import GOLDEN
+from runtime.golden import Golden, check, save_golden
+from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
+
+if TYPE_CHECKING:
+    from export.pipeline import Built, Request
+
+PROBES = 4
+# Another processor rounds differently, so a probe may lose more than it did where the engine was
+# built: four times as much, and at least what changing the order of float32 sums explains.
+_SLACK = 4.0
+_LEAST_LOSS = 1e-4
+
+
+def write_golden(
+    writer: BundleWriter,
+    reference: Reference,
+    samples: Sequence[Sample],
+    run_reference: Run,
+    session: Session,
+) -> GoldenInfo:
+    """Writes golden.npz from the first held-out images; the limit follows from this engine."""
+    frames = [sample.read() for sample in samples[:PROBES]]
+    outputs = [
+        {name: np.array(v[0]) for name, v in run_reference(reference.preprocess([f]).inputs).items()}
+        for f in frames
+    ]
+    golden = Golden(frames, outputs)
+    save_golden(writer.path(GOLDEN), golden)
+    worst = check(session.run, reference.preprocess, golden, -1.0)
+    return GoldenInfo(1.0 - max(_SLACK * (1.0 - worst), _LEAST_LOSS), len(frames))
+
+
+def describe(
+    request: Request, built: Built, typed: Typed, golden: GoldenInfo, model: Path
+) -> Manifest:
+    """The manifest of a build, without the files' hashes."""
+    spec, kept, images = request.spec, built.kept, built.split
+    inputs, outputs = _tensors(model)
+    return Manifest(
+        model=spec.name,
+        task=spec.task,
+        precision=kept.precision,
+        target=request.target,
+        engine=EngineInfo(kept.backend, kept.version, _processor()),
+        files={},
+        inputs=inputs,
+        outputs=outputs,
+        preprocess=built.reference.preprocess,
+        labels=built.reference.labels,
+        golden=golden,
+        precision_map={name: dict(entry) for name, entry in typed.precision_map.items()},
+        calibration={
+            "images": len(images.calibration),
+            "digest": images.digest,
+            "method": spec.calibration.method,
+            "origin": images.origin,
+            "skipped": images.skipped,
+        },
+        drift=built.drift.to_dict() | {"held_out": images.disjoint},
+        latency={
+            "kept": built.why,
+            "candidates": [_candidate(candidate) for candidate in built.candidates],
+        },
+        source={
+            **built.reference.source,
+            "seed": spec.calibration.seed if request.seed is None else request.seed,
+            "versions": {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "onnx": onnx.__version__,
+            },
+        },
+    )
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    faithfulness = candidate.faithfulness
+    return {
+        "precision": candidate.precision,
+        "backend": candidate.backend,
+        "version": candidate.version,
+        "obstacle": candidate.obstacle,
+        "faithfulness": None if faithfulness is None else asdict(faithfulness),
+        "latency_ms": [asdict(times) for times in candidate.latency.values()],
+    }
+
+
+def _tensors(model: Path) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    graph = ir.load(model).graph
+    return tuple(map(_tensor, graph.inputs)), tuple(map(_tensor, graph.outputs))
+
+
+def _tensor(value: ir.Value) -> TensorInfo:
+    assert value.dtype is not None and value.shape is not None
+    shape = tuple(d if isinstance(d, int) else str(d.value) for d in value.shape)
+    return TensorInfo(str(value.name), str(value.dtype.numpy()), shape)
+
+
+def _processor() -> str:
+    """The processor's model name, which decides what int8 instructions there are."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

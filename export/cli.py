@@ -1,0 +1,162 @@
+"""The `vitrine` command. Each command imports what it needs, so `run` works without PyTorch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from export.build import build, parse_limits
+from export.console import DONE, REFUSED, note, print_json, progress, user_errors
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="PyTorch vision transformers to verified engines.",
+)  # fmt: skip
+app.command()(build)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Bundle = Annotated[Path, typer.Argument(help="A bundle's folder.")]
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models that can be built."""
+    with user_errors(json):
+        from export.spec import load_models
+
+        records = load_models()
+        rows = {
+            name: {
+                "family": spec.family,
+                "task": spec.task,
+                "weights": spec.weights.file or f"{spec.weights.hub}@{spec.weights.revision}",
+            }
+            for name, spec in records.items()
+        }
+    if json:
+        print_json({"models": rows})
+        return
+    for name, row in rows.items():
+        print(f"{name:18} {row['family']:6} {row['task']:15} {row['weights']}")  # noqa: T201
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this machine is, what it can build, and what is missing."""
+    with user_errors(json):
+        from export.doctor import examine
+
+        found = examine()
+    if json:
+        print_json(found)
+        return
+    for part, rows in found.items():
+        for name, value in rows.items():
+            print(f"{part:9} {name:20} {value}")  # noqa: T201
+
+
+@app.command()
+def run(
+    bundle: Bundle,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    threshold: Annotated[float, typer.Option(help="Least score of a detection.")] = 0.5,
+    json: Json = False,
+) -> None:
+    """Predict what is on images."""
+    with user_errors(json):
+        from export.predictions import as_json, as_text
+        from runtime import Engine
+        from runtime.images import read_image
+
+        frames = [read_image(image) for image in images]
+        with Engine.load(bundle) as engine:
+            predictions = engine(frames, threshold=threshold)
+    named = list(zip(map(str, images), predictions, strict=True))
+    if json:
+        print_json({"predictions": [{"image": n, **as_json(p)} for n, p in named]})
+        return
+    for name, prediction in named:
+        print(f"{name}: {as_text(prediction)}")  # noqa: T201
+
+
+@app.command()
+def bench(
+    bundle: Bundle,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; repeatable.")] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Timed runs a batch size.")] = 20,
+    json: Json = False,
+) -> None:
+    """Measure a bundle's latency, and what `infer` adds to the back end's own call."""
+    with user_errors(json):
+        from export.bench import measure_bundle
+
+        rows = measure_bundle(bundle, batch or [1, 8], rounds)
+    if json:
+        print_json({"bundle": str(bundle), "latency": rows})
+        return
+    for row in rows:
+        print(  # noqa: T201
+            f"batch {row['batch']:3}   median {row['median_ms']:8.2f} ms   "
+            f"p10 {row['p10_ms']:8.2f}   p90 {row['p90_ms']:8.2f}   "
+            f"{row['images_per_second']:8.1f} images/s   infer adds {row['overhead_us']:.0f} us"
+        )
+
+
+@app.command()
+def drift(
+    bundle: Bundle,
+    images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV: file, class index.")] = None,
+    max_drift: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=VALUE", help="Override a limit.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a Markdown summary here.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare a bundle with its PyTorch model; exit 0 only when every limit holds for sure."""
+    with user_errors(json):
+        from export.drift_gate import measure_bundle
+        from runtime.drift.formats import explain, to_junit, to_markdown
+
+        with progress() as say:
+            report, about = measure_bundle(
+                bundle, images, labels, parse_limits(max_drift or []), say
+            )
+        if junit:
+            _write(junit, to_junit(report, name=f"drift.{about['model']}", properties=about))
+        summary = to_markdown(report, title=f"{about['model']} {about['precision']}")
+        if markdown:
+            _write(markdown, summary)
+        if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(step).open("a", encoding="utf-8") as file:
+                file.write(summary)
+    if json:
+        print_json({**about, **report.to_dict()})
+    else:
+        for measurement in report.measurements:
+            print(explain(measurement))  # noqa: T201
+        print(f"verdict: {report.verdict}")  # noqa: T201
+    if report.verdict == "inconclusive":
+        note("not enough evidence to pass: give more images")
+    sys.exit(DONE if report.verdict == "pass" else REFUSED)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def main() -> Any:
+    """Entry point of the `vitrine` command."""
+    return app()
+
+
+if __name__ == "__main__":
+    main()

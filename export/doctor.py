@@ -1,0 +1,80 @@
+"""What this machine is, what it can build, and what to install for the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from engines.targets import TARGETS
+
+_PACKAGES = {
+    "torch": "build", "transformers": "build", "onnx": "build", "onnxscript": "build",
+    "openvino": "cpu", "onnxruntime": "cpu", "tensorrt": "tensorrt",
+}  # fmt: skip
+# CPU flags that int8 speed and exactness depend on: without VNNI, int8 products saturate at 16 bits
+# on some back ends and INT8 gains little.
+_INT8_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+def examine() -> dict[str, dict[str, str]]:
+    """Facts by part: the machine, installed packages, and targets."""
+    return {"machine": _machine(), "packages": _packages(), "targets": _targets()}
+
+
+def _machine() -> dict[str, str]:
+    flags = _cpu_flags()
+    int8 = [flag for flag in _INT8_FLAGS if flag in flags]
+    fast = any("vnni" in flag or flag in ("amx_int8", "asimddp", "i8mm") for flag in int8)
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "cores": str(os.cpu_count()),
+        "int8 instructions": ", ".join(int8) or "none known",
+        "int8 outlook": "dot products in hardware" if fast else "no VNNI: expect little from INT8",
+    }
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return set(lines[0].partition(":")[2].split()) if lines else set()
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for package, extra in _PACKAGES.items():
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = (
+                f"missing; `pip install -e .[{extra}]`"
+                if extra != "tensorrt"
+                else "missing; needed for NVIDIA targets, which this release does not build"
+            )
+    return found
+
+
+def _targets() -> dict[str, str]:
+    found = {}
+    for target in TARGETS.values():
+        ready = [name for name in target.backends if _installed(name)]
+        if ready:
+            found[target.name] = f"can build, with {' and '.join(ready)}"
+        elif target.backends:
+            found[target.name] = "install openvino or onnxruntime: `pip install -e .[cpu]`"
+        else:
+            found[target.name] = f"{target.device}: no builder in this release"
+    return found
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

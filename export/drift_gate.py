@@ -1,0 +1,111 @@
+"""The drift gate on a finished bundle: its engine against the PyTorch model it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from export.answers import Arrays, answers, comparable, torch_run, truths
+from export.samples import Sample, read_folder_labels, split
+from export.spec import find_model, load_models
+from export.weights import Reference, load_reference
+from export.zoo import FAMILIES
+from runtime import Engine, EngineError
+from runtime.drift.limits import check_limits
+from runtime.drift.measure import measure
+from runtime.drift.verdict import DriftReport
+from runtime.images import ImageSet, read_image, read_labels
+from runtime.manifest import Manifest
+
+Say = Callable[[str], None]
+
+
+def measure_bundle(
+    bundle: Path,
+    images: Path | None,
+    labels: Path | None,
+    max_drift: Mapping[str, float],
+    say: Say,
+) -> tuple[DriftReport, dict[str, str]]:
+    """Measures the drift of a bundle's engine.
+
+    Args:
+        bundle: its folder.
+        images: a folder; None takes the model's rendered held-out set.
+        labels: CSV of file name and class index; None looks for `labels.csv` or `boxes.json` in
+            the folder.
+        max_drift: limits that replace those of the bundle.
+        say: told what is going on.
+
+    Returns:
+        The report, and what it is about (model, precision, target, engine).
+
+    Raises:
+        EngineError: the bundle does not load, or its weights are no longer there.
+        ValueError: an unknown metric, or the model is not in `models.yaml`.
+    """
+    with Engine.load(bundle) as engine:
+        manifest = engine.manifest
+        check_limits(manifest.task, max_drift)
+        samples = _samples(manifest, images, labels)
+        say(f"running PyTorch on {len(samples)} images")
+        reference = _reference(manifest)
+        family = FAMILIES[find_model(manifest.model, load_models()).family]
+        run_reference = torch_run(reference.module, family.outputs)
+        theirs = answers(run_reference, manifest.preprocess, samples)
+        say(f"running {manifest.engine.backend} on {len(samples)} images")
+
+        def run_engine(inputs: Arrays) -> Arrays:
+            rest = {name: inputs[name] for name in inputs if name != "pixel_values"}
+            return engine.infer(inputs["pixel_values"], **rest)
+
+        ours = answers(run_engine, manifest.preprocess, samples)
+    limits = {
+        m["name"]: m["limit"] for m in manifest.drift["measurements"] if m["limit"] is not None
+    }
+    report = measure(
+        manifest.task,
+        comparable(manifest.task, theirs, manifest.labels),
+        comparable(manifest.task, ours, manifest.labels),
+        labels=truths(samples),
+        limits={**limits, **max_drift},
+    )
+    return report, {
+        "model": manifest.model,
+        "precision": manifest.precision,
+        "target": manifest.target,
+        "engine": f"{manifest.engine.backend} {manifest.engine.version}",
+    }
+
+
+def _samples(manifest: Manifest, folder: Path | None, labels: Path | None) -> list[Sample]:
+    if folder is None:
+        settings = find_model(manifest.model, load_models()).calibration
+        if settings.rendered is None:
+            raise EngineError(
+                f"{manifest.model} has no rendered images; pass --images DIR with pictures of what "
+                "the engine will see"
+            )
+        return list(split(settings, None, 1, settings.seed).held_out)
+    known: Mapping[str, Any] = read_labels(labels) if labels else read_folder_labels(folder)
+    files = ImageSet(folder)
+    return [
+        Sample(name, lambda path=folder / name: read_image(path), known.get(name))  # type: ignore[misc]
+        for name, _ in files
+    ]
+
+
+def _reference(manifest: Manifest) -> Reference:
+    """The PyTorch model of a bundle, from the weights it was built from and no others."""
+    spec, source = find_model(manifest.model, load_models()), manifest.source
+    weights = str(source["weights"])
+    argument = None if weights == "default" else weights
+    reference = load_reference(spec, argument, int(source["seed"]))
+    if reference.source["sha256"] != source["sha256"]:
+        raise EngineError(
+            f"the weights {weights} have changed since the bundle was built "
+            f"(sha256 {reference.source['sha256'][:12]}…, expected {str(source['sha256'])[:12]}…); "
+            "restore them or build again"
+        )
+    return reference

@@ -1,0 +1,1 @@
+"""Target-specific forms of the portable graph; none of them changes a precision."""

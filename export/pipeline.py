@@ -1,0 +1,199 @@
+"""The main job, stage by stage: PyTorch -> portable ONNX -> typed graphs -> engine -> bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from engines.bundle_writer import BundleWriter, open_writer
+from engines.candidates import Candidate, Probe, choose, measure_all
+from engines.targets import find_target
+from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
+from export.bundle_contents import describe, write_golden
+from export.lowering.cpu import lowered
+from export.report_contents import write_bundle_report
+from export.samples import Split, split
+from export.spec import ROOT, ModelSpec
+from export.to_onnx import onnx_from_module
+from export.typed import Typed, typed_graph
+from export.weights import Reference, load_reference
+from export.zoo import FAMILIES
+from runtime.backends import open_session
+from runtime.drift.limits import check_limits
+from runtime.drift.measure import measure
+from runtime.drift.verdict import DriftReport
+from runtime.engine import MODEL
+
+Say = Callable[[str], None]
+BUILT = ROOT / "engines" / "built"
+# Faithfulness is a property of the graph, so a few real images show it.
+_FAITHFUL_IMAGES = 32
+_COMPARED_WITH = {"fp32": (), "fp16": ("fp32",), "int8": ("fp32",)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a build is asked for; see the command's help for each field."""
+
+    spec: ModelSpec
+    precision: str
+    target: str = "cpu"
+    weights: str | None = None
+    calibration: Path | None = None
+    images: int | None = None
+    seed: int | None = None
+    max_drift: Mapping[str, float] = field(default_factory=dict)
+    out: Path = BUILT
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came out of a build.
+
+    Attributes:
+        bundle: the bundle's folder; the `.rejected` one, which does not load, when drift failed.
+        accepted: False when the drift gate said no.
+        kept: the engine that was kept.
+        why: why it was.
+        candidates: everything that was measured.
+        drift: of the kept engine against PyTorch, on the held-out images.
+        split: the images.
+        reference: the PyTorch model and where its weights came from.
+    """
+
+    bundle: Path
+    accepted: bool
+    kept: Candidate
+    why: str
+    candidates: Sequence[Candidate]
+    drift: DriftReport
+    split: Split
+    reference: Reference
+
+
+def build(request: Request, say: Say) -> Built:
+    """Runs every stage and writes the bundle.
+
+    Raises:
+        ValueError, EngineError: a mistake in the request, in one line.
+    """
+    spec, target = request.spec, find_target(request.target)
+    check_limits(spec.task, request.max_drift)
+    seed = spec.calibration.seed if request.seed is None else request.seed
+    reference = load_reference(spec, request.weights, seed)
+    say(f"weights: {reference.source['weights']}")
+    images = split(
+        spec.calibration, request.calibration, request.images or spec.calibration.images, seed
+    )
+    name = f"{spec.name}-{request.precision}-{target.name}"
+    with open_writer(request.out / name) as writer:
+        return _build(request, reference, images, writer, target.backends, say)
+
+
+def _build(
+    request: Request,
+    reference: Reference,
+    images: Split,
+    writer: BundleWriter,
+    backends: Sequence[str],
+    say: Say,
+) -> Built:
+    spec, family = request.spec, FAMILIES[request.spec.family]
+    say("exporting to ONNX")
+    portable = onnx_from_module(reference.module, family, *spec.trace_size)
+    typed = _typed(request.precision, portable, spec, images, reference, say)
+    graphs = {}
+    for precision, graph in typed.items():
+        graphs[precision] = writer.path(f"{precision}.onnx")
+        ir.save(lowered(graph.model), graphs[precision])
+
+    run_reference = torch_run(reference.module, family.outputs)
+    probe = _probe(images, reference, run_reference)
+    wanted = ("fp32", "fp16", "int8") if request.precision == "auto" else (request.precision,)
+    candidates = measure_all(graphs, backends, wanted, probe, say)
+    kept, why = choose(candidates)
+    for precision, file in graphs.items():
+        file.rename(writer.path(MODEL)) if precision == kept.precision else file.unlink()
+
+    say(f"measuring drift of {kept.name} on {len(images.held_out)} images")
+    theirs = answers(run_reference, reference.preprocess, images.held_out)
+    session = open_session(kept.backend, writer.path(MODEL))
+    try:
+        ours = answers(session.run, reference.preprocess, images.held_out)
+        drift = _drift(request, kept, reference, images, theirs, ours)
+        golden = write_golden(writer, reference, images.held_out, run_reference, session)
+    finally:
+        session.close()
+    result = Built(writer.folder, drift.verdict != "fail", kept, why, candidates, drift, images,
+                   reference)  # fmt: skip
+    chosen = typed[kept.precision]
+    write_bundle_report(writer, request, result, chosen, theirs, ours)
+    manifest = describe(request, result, chosen, golden, writer.path(MODEL))
+    folder = writer.finish(manifest) if result.accepted else writer.reject()
+    return Built(folder, result.accepted, kept, why, candidates, drift, images, reference)
+
+
+def _typed(
+    precision: str,
+    portable: ir.Model,
+    spec: ModelSpec,
+    images: Split,
+    reference: Reference,
+    say: Say,
+) -> dict[str, Typed]:
+    """The graphs to measure: what was asked for, and FP32 to say what it gained."""
+    precisions = (
+        ("int8", "fp16", "fp32")
+        if precision == "auto"
+        else (precision, *_COMPARED_WITH[precision])
+    )
+    calibration = SingleImages(images.calibration, reference.preprocess)
+    typed = {}
+    for each in precisions:
+        if each == "int8":
+            say(f"calibrating on {len(images.calibration)} images")
+        elif each == "fp16":
+            say("scanning magnitudes for FP16")
+        typed[each] = typed_graph(each, portable, spec, calibration)
+    return typed
+
+
+def _probe(images: Split, reference: Reference, run: Any) -> Probe:
+    few = images.calibration[:_FAITHFUL_IMAGES]
+    singles = list(SingleImages(few, reference.preprocess))
+    outputs = [{k: np.array(v[0]) for k, v in run(single).items()} for single in singles]
+    sizes = (1,) if reference.preprocess.pad else (1, 8)
+    frame = images.calibration[0].read()
+    batches = [reference.preprocess([frame] * size).inputs for size in sizes]
+    return Probe(singles, outputs, batches)
+
+
+def _drift(
+    request: Request,
+    kept: Candidate,
+    reference: Reference,
+    images: Split,
+    theirs: Sequence[Answer],
+    ours: Sequence[Answer],
+) -> DriftReport:
+    spec = request.spec
+    limits = {**spec.drift.get(kept.precision, {}), **request.max_drift}  # type: ignore[call-overload]
+    if reference.source["weights"] == "random":
+        # Untrained logits hardly differ between classes, so limits for trained models mean
+        # nothing; those that were asked for hold.
+        limits = dict(request.max_drift)
+    labels = None if reference.source["weights"] == "random" else truths(images.held_out)
+    return measure(
+        spec.task,
+        comparable(spec.task, theirs, reference.labels),
+        comparable(spec.task, ours, reference.labels),
+        labels=labels,
+        limits=limits,
+    )
+
+

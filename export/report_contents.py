@@ -1,0 +1,122 @@
+"""Gathers what a build learnt into the report of its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engines import report, report_data
+from engines.bundle_writer import BundleWriter
+from engines.candidates import Candidate
+from export.answers import Answer
+from export.typed import Typed
+from runtime.drift.formats import to_json
+from runtime.engine import MODEL
+from runtime.postprocess import classify, detect
+
+if TYPE_CHECKING:
+    from export.pipeline import Built, Request
+
+_EXAMPLES = 6
+
+
+def write_bundle_report(
+    writer: BundleWriter,
+    request: Request,
+    built: Built,
+    typed: Typed,
+    theirs: Sequence[Answer],
+    ours: Sequence[Answer],
+) -> None:
+    """Writes drift.json and report.html into the bundle."""
+    writer.path("drift.json").write_text(to_json(built.drift), encoding="utf-8")
+    source = built.reference.source
+    parameters = sum(p.numel() for p in built.reference.module.parameters())
+    data = report_data.ReportData(
+        model=request.spec.name,
+        precision=built.kept.precision,
+        target=request.target,
+        drift=built.drift,
+        sizes=(
+            ("PyTorch float32 weights", 4 * parameters),
+            (MODEL, writer.path(MODEL).stat().st_size),
+        ),
+        layers=_layers(typed),
+        candidates=tuple(_row(c, c is built.kept) for c in built.candidates),
+        choice=built.why,
+        examples=_examples(request, built, theirs, ours),
+        provenance=(
+            ("weights", str(source["weights"])),
+            ("weights sha256", str(source["sha256"]) or "random, none"),
+            ("tensor names", str(source.get("naming", "none"))),
+            ("calibration", f"{len(built.split.calibration)} images, {built.split.origin}"),
+            ("calibration sha256", built.split.digest),
+            ("range method", request.spec.calibration.method),
+            ("skipped images", ", ".join(sorted(built.split.skipped)) or "none"),
+            ("engine", f"{built.kept.backend} {built.kept.version}"),
+        ),
+    )
+    report.write_report(writer.path("report.html"), data)
+
+
+def _layers(typed: Typed) -> tuple[report_data.Layer, ...]:
+    errors = {layer.name: layer for layer in typed.layers}
+    operators = {str(node.name): node.op_type for node in typed.model.graph}
+    return tuple(
+        report_data.Layer(
+            name,
+            operators.get(name, ""),
+            entry["type"],
+            "" if entry["type"] == "int8" else entry["why"],
+            errors[name].relative_error if name in errors else None,
+            errors[name].cosine if name in errors else None,
+        )
+        for name, entry in typed.precision_map.items()
+    )
+
+
+def _row(found: Candidate, kept: bool) -> report_data.EngineRow:
+    single = found.latency[min(found.latency)] if found.latency else None
+    per_batch = ", ".join(
+        f"{times.median:.1f} ms at batch {batch}" for batch, times in found.latency.items()
+    )
+    note = found.obstacle or per_batch + ("" if found.wanted else "; measured to compare only")
+    times = (single.p10, single.median, single.p90) if single else None
+    return report_data.EngineRow(found.name, times, not found.obstacle, kept, note)
+
+
+def _examples(
+    request: Request, built: Built, theirs: Sequence[Answer], ours: Sequence[Answer]
+) -> tuple[report_data.Example, ...]:
+    """The first images, preceded by those on which engine and reference disagree most."""
+    labels = built.reference.labels
+    rows = []
+    for index, (reference, engine) in enumerate(zip(theirs, ours, strict=True)):
+        left = _predictions(request.spec.task, reference, labels)
+        right = _predictions(request.spec.task, engine, labels)
+        same = [p.label for p in left[:1]] == [p.label for p in right[:1]]
+        rows.append((same, index, left, right))
+    rows.sort(key=lambda row: row[:2])
+    disagreeing = [row for row in rows if not row[0]][: _EXAMPLES // 2]
+    chosen = disagreeing + [row for row in rows if row[0]]
+    examples = []
+    for _, index, left, right in chosen[:_EXAMPLES]:
+        sample = built.split.held_out[index]
+        examples.append(report_data.Example(sample.name, sample.read(), left, right))
+    return tuple(examples)
+
+
+def _predictions(
+    task: str, answer: Answer, labels: Sequence[str]
+) -> tuple[report_data.Prediction, ...]:
+    if task == "classification":
+        top = classify(answer.outputs["logits"][None], labels)[0].top[:3]
+        return tuple(report_data.Prediction(g.label, g.probability) for g in top)
+    found = detect(
+        answer.outputs["logits"][None], answer.outputs["pred_boxes"][None],
+        [answer.frame_size], labels,
+    )[0]  # fmt: skip
+    return tuple(
+        report_data.Prediction(label, float(score), tuple(map(float, box)))  # type: ignore[arg-type]
+        for label, score, box in zip(found.labels, found.scores, found.boxes, strict=True)
+    )

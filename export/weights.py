@@ -1,0 +1,247 @@
+"""Weights from a hub, a folder, a file or thin air, into a reference module; all accounted for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import nn
+
+from export.spec import ROOT, ModelSpec
+from export.zoo import FAMILIES
+from export.zoo.family import StateDict
+from runtime import Preprocess
+
+_HUB_FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
+_LISTED = 8  # tensor names that a message shows before it counts the rest
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be read, or that are not this model's, in one line."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The PyTorch model that every engine is measured against.
+
+    Attributes:
+        module: `transformers` module, float32, eval mode.
+        preprocess: the preprocessing these weights were trained with.
+        labels: class names by index.
+        source: for the manifest: where the weights came from, their sha256 and naming.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -> Reference:
+    """Builds a model and fills it.
+
+    Args:
+        spec: the model's record.
+        weights: None for the record's own, "random", a folder in Hugging Face's layout, a
+            `.safetensors` or `.pth`/`.pt`/`.bin` state dict, or a hub id ("owner/name").
+        seed: of random weights.
+
+    Raises:
+        WeightsError: nothing there, not readable, or tensors missing, surplus or misshapen.
+    """
+    if weights == "random":
+        torch.manual_seed(seed)
+        module = _build(spec, {}).eval()
+        return Reference(
+            module, spec.preprocess, spec.labels, {"weights": "random", "seed": seed, "sha256": ""}
+        )
+    path = _locate(spec, weights)
+    settings = _folder_settings(path, spec) if path.is_dir() else {}
+    file = _weight_file(path) if path.is_dir() else path
+    state, digest = _read(file)
+    if weights is None and spec.weights.file and digest != spec.weights.sha256:
+        raise WeightsError(
+            f"{file.name} has sha256 {digest[:12]}…, models.yaml expects "
+            f"{str(spec.weights.sha256)[:12]}…; restore the file with git"
+        )
+    convention, state = _to_hugging_face(spec, state)
+    module = _fill(spec, state, settings.get("config", {}), file)
+    preprocess = spec.preprocess_by_convention.get(convention, spec.preprocess)  # type: ignore[call-overload]
+    try:
+        location = str(file.resolve().relative_to(ROOT))
+    except ValueError:
+        location = str(file.resolve())
+    source = {"weights": weights or "default", "file": location, "sha256": digest}
+    return Reference(
+        module.eval(),
+        settings.get("preprocess", preprocess),
+        settings.get("labels", spec.labels),
+        {**source, "naming": convention},
+    )
+
+
+def _build(spec: ModelSpec, overrides: dict[str, Any]) -> nn.Module:
+    config = transformers.AutoConfig.for_model(spec.family, **{**spec.config, **overrides})
+    auto = getattr(transformers, FAMILIES[spec.family].auto_class)
+    module: nn.Module = auto.from_config(config)
+    return module.float()
+
+
+def _locate(spec: ModelSpec, weights: str | None) -> Path:
+    if weights is None and spec.weights.file:
+        return ROOT / spec.weights.file
+    name = weights or str(spec.weights.hub)
+    if weights is not None and Path(weights).exists():
+        return Path(weights)
+    looks_like_path = name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).suffix
+    if looks_like_path and Path(name).suffix in (".safetensors", ".pth", ".pt", ".bin", ""):
+        raise WeightsError(
+            f"--weights {name}: no such file or folder; give a safetensors or .pth state dict, a "
+            "Hugging Face folder, a hub id (owner/name), or random"
+        )
+    return _download(name, spec.weights.revision if weights is None else "main")
+
+
+def _download(hub_id: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise WeightsError(
+            f"the hub did not give {hub_id} ({type(error).__name__}); connect to it once, or pass "
+            "--weights PATH (a local file or folder) or --weights random"
+        ) from error
+    return Path(folder)
+
+
+def _weight_file(folder: Path) -> Path:
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(
+        f"{folder} holds no model.safetensors; expected a Hugging Face model folder: point "
+        "--weights at one, or at a state dict file"
+    )
+
+
+def _read(file: Path) -> tuple[StateDict, str]:
+    """A state dict and the sha256 of its file; pickles that hold code are refused."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{file}: {error.strerror}; check the path and its rights") from error
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        if file.suffix == ".safetensors":
+            return load_safetensors(data), digest
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{file.name} is not a whole safetensors file ({error}); download or copy it again"
+        ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{file.name} is not a plain state dict, and pickles that run code are refused; "
+            "convert it to safetensors where you trust it"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
+        raise WeightsError(
+            f"{file.name} holds {type(loaded).__name__}, expected tensors by name; save "
+            "`model.state_dict()`"
+        )
+    return loaded, digest
+
+
+def _to_hugging_face(spec: ModelSpec, state: StateDict) -> tuple[str, StateDict]:
+    for convention in FAMILIES[spec.family].conventions:
+        if convention.marker in state:
+            return convention.name, convention.convert(state)
+    return "Hugging Face", state
+
+
+def _fill(spec: ModelSpec, state: StateDict, overrides: dict[str, Any], file: Path) -> nn.Module:
+    config = transformers.AutoConfig.for_model(spec.family, **{**spec.config, **overrides})
+    auto = getattr(transformers, FAMILIES[spec.family].auto_class)
+    model_class = auto._model_mapping[type(config)]
+    state = {name: tensor.float() for name, tensor in state.items() if tensor.is_floating_point()}
+    with _quiet():
+        # `transformers` renames what its older releases called otherwise.
+        module, info = model_class.from_pretrained(
+            None, config=config, state_dict=state, output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    wrong = {
+        "missing": sorted(info["missing_keys"]),
+        "surplus": sorted(info["unexpected_keys"]),
+        "misshapen": sorted(
+            f"{name} {tuple(found)} not {tuple(wanted)}"
+            for name, found, wanted in info["mismatched_keys"]
+        ),
+    }
+    if any(wrong.values()):
+        found = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in wrong.items() if v)
+        raise WeightsError(
+            f"{file.name} is not {spec.name}'s: {found}; choose the --model these weights belong to"
+        )
+    filled: nn.Module = module.float()
+    return filled
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without `transformers`' progress bar and report: `_fill` says it in one line."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
+def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
+    """What a Hugging Face folder knows better than the record: epsilon, labels, preprocessing."""
+    settings: dict[str, Any] = {}
+    config = _json(folder / "config.json")
+    if config.get("model_type", spec.family) not in (spec.family, "deit"):
+        raise WeightsError(
+            f"{folder} holds a {config['model_type']}, {spec.name} is a {spec.family}; choose the "
+            "--model these weights belong to"
+        )
+    settings["config"] = {k: config[k] for k in ("layer_norm_eps",) if k in config}
+    names = config.get("id2label")
+    if isinstance(names, dict) and len(names) == len(spec.labels):
+        settings["labels"] = tuple(str(names[key]) for key in sorted(names, key=int))
+    return settings
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise WeightsError(f"{file} is not JSON ({error}); download it again") from error
+    return record if isinstance(record, dict) else {}

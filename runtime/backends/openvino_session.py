@@ -1,0 +1,56 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import EngineError, one_line
+
+
+class OpenVinoSession:
+    """One compiled model and one inference request; not for concurrent use."""
+
+    name = "openvino"
+
+    def __init__(self, model: Path, threads: int | None) -> None:
+        """Compile `model`; see `open_session`."""
+        import openvino
+
+        self.version = openvino.__version__.partition("-")[0]
+        config: dict[str, Any] = {
+            # On CPUs with AMX the default is bfloat16: not the precision that was measured.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            graph = core.read_model(model)
+            self._inputs = {port.get_any_name() for port in graph.inputs}
+            self._outputs = [port.get_any_name() for port in graph.outputs]
+            compiled = core.compile_model(graph, "CPU", config)
+            self._request = compiled.create_infer_request()
+        except Exception as error:  # its binding raises RuntimeError and others alike
+            raise EngineError(f"OpenVINO refuses {model} ({one_line(error)})") from error
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """See `Session.run`."""
+        # A request would silently take an input that is not given from the previous call.
+        if inputs.keys() != self._inputs:
+            raise EngineError(f"inputs are {sorted(inputs)}, the model has {sorted(self._inputs)}")
+        try:
+            # Sharing inputs spares a copy; outputs are copied, since the request reuses them.
+            results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
+        except Exception as error:  # as above
+            raise EngineError(f"OpenVINO failed to run ({one_line(error)})") from error
+        return {name: np.asarray(results[i]) for i, name in enumerate(self._outputs)}
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        del self._request

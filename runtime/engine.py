@@ -1,0 +1,178 @@
+"""The engine: a verified bundle in a back end, ready for frames."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.backends import Session, open_session
+from runtime.bundle import open_bundle
+from runtime.errors import EngineError
+from runtime.golden import check, load_golden
+from runtime.inputs import check_finite, check_inputs
+from runtime.manifest import Manifest
+from runtime.postprocess import Classification, Detections, classify, detect
+from runtime.preprocess import Frame
+
+MODEL, GOLDEN = "model.onnx", "golden.npz"
+_OUTPUTS = {"classification": ("logits",), "detection": ("logits", "pred_boxes")}  # by task
+
+
+class Engine:
+    """Frames in, predictions out; `load` makes one from a bundle.
+
+    One engine may be used from several threads; their inferences run one after another.
+
+        with Engine.load("engines/built/swin_t-int8-cpu") as engine:
+            predictions = engine(frames)
+    """
+
+    def __init__(self, manifest: Manifest, session: Session, *, max_batch: int = 8) -> None:
+        """Wrap an open session, which the engine closes; `max_batch` bounds memory."""
+        if type(max_batch) is not int or max_batch < 1:
+            raise ValueError(f"max_batch is {max_batch!r}; give an integer of at least 1")
+        if manifest.task not in _OUTPUTS:
+            raise EngineError(
+                f"found task {manifest.task!r}, this runtime knows {' and '.join(_OUTPUTS)}; "
+                "run `pip install --upgrade vitrine`"
+            )
+        names = [info.name for info in manifest.outputs]
+        if not set(_OUTPUTS[manifest.task]) <= set(names):
+            raise EngineError(
+                f"found outputs {names} for {manifest.task}, expected "
+                f"{' and '.join(_OUTPUTS[manifest.task])}; build the bundle again"
+            )
+        self.manifest = manifest
+        self._session: Session | None = session
+        self._lock = threading.Lock()
+        batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else 1
+        self._chunk = max_batch if isinstance(batch, str) else batch
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        verify: bool = True,
+        threads: int | None = None,
+        max_batch: int = 8,
+    ) -> Self:
+        """Open a bundle: manifest, then every hash, and only then the model.
+
+        Args:
+            path: the bundle's folder.
+            verify: run the golden probes, as is right at the first load on a device.
+            threads: CPU threads of one inference; None leaves the choice to the back end.
+            max_batch: the most frames that `engine(frames)` infers at once.
+
+        Raises:
+            EngineError: the bundle is damaged, newer than this runtime, needs a back end that
+                is not installed, or fails its golden probes here.
+        """
+        bundle = open_bundle(path)
+        manifest = bundle.manifest
+        session = open_session(manifest.engine.backend, bundle.file(MODEL), threads=threads)
+        try:
+            engine = cls(manifest, session, max_batch=max_batch)
+            if verify:
+                golden = load_golden(bundle.file(GOLDEN))
+                if len(golden.frames) != manifest.golden.probes:
+                    raise EngineError(
+                        f"{bundle.path / GOLDEN} has {len(golden.frames)} probes, the manifest "
+                        f"says {manifest.golden.probes}; build the bundle again"
+                    )
+                check(engine._run, manifest.preprocess, golden, manifest.golden.min_cosine)
+        except BaseException:
+            session.close()
+            raise
+        return engine
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return self.manifest.labels
+
+    def __call__(
+        self, frames: Sequence[Frame], *, threshold: float = 0.5
+    ) -> list[Classification] | list[Detections]:
+        """Predict for each frame, in order.
+
+        Args:
+            frames: uint8 (H, W, 3) RGB, of any sizes and any number, none included.
+            threshold: the least score of a detected object; of no effect on classification.
+
+        Raises:
+            ValueError, TypeError: something is not a frame, or the engine is closed.
+            EngineError: the back end fails.
+        """
+        predictions: list[Any] = []
+        for start in range(0, len(frames), self._chunk):
+            batch = self.manifest.preprocess(frames[start : start + self._chunk])
+            outputs = self._run(batch.inputs)
+            if self.manifest.task == "classification":
+                predictions += classify(outputs["logits"], self.labels)
+            else:
+                predictions += detect(
+                    outputs["logits"],
+                    outputs["pred_boxes"],
+                    batch.frame_sizes,
+                    self.labels,
+                    threshold,
+                )
+        return predictions
+
+    def infer(
+        self, batch: npt.NDArray[np.float32], **more: npt.NDArray[Any]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Run the model on a preprocessed batch.
+
+        Args:
+            batch: the manifest's first input, float32 (N, C, H, W).
+            more: further inputs by name, such as `pixel_mask`.
+
+        Returns:
+            Arrays by output name; they belong to the caller.
+
+        Raises:
+            TypeError: not arrays of the manifest's dtypes.
+            ValueError: other shapes than the manifest's, NaN or infinity, or a closed engine.
+            EngineError: the back end fails.
+        """
+        inputs = {self.manifest.inputs[0].name: batch, **more}
+        check_inputs(self.manifest.inputs, inputs)
+        for name, array in inputs.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array)
+        return self._run(inputs)
+
+    def _run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        with self._lock:
+            if self._session is None:
+                raise ValueError("the engine is closed; load it again")
+            return self._session.run(inputs)
+
+    def close(self) -> None:
+        """Free the back end's model; closing twice is harmless."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Self:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the engine."""
+        self.close()

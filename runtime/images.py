@@ -1,0 +1,129 @@
+"""Reading image files as frames: uint8 (H, W, 3) RGB."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.errors import EngineError, one_line
+from runtime.preprocess import Frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+
+
+def read_image(path: str | Path) -> Frame:
+    """Decode a file to uint8 (H, W, 3) RGB, upright.
+
+    The EXIF orientation is applied; grey becomes three equal channels, palettes are
+    expanded, transparency is dropped, 16-bit values keep their high byte.
+
+    Raises:
+        EngineError: the file cannot be read or decoded; the message names it.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            return _to_rgb(upright)
+    except Exception as error:  # on damaged files, decoders raise nearly every exception
+        raise EngineError(
+            f"{path} is not a readable image ({one_line(error)}); replace or remove it"
+        ) from error
+
+
+def _to_rgb(image: Image) -> Frame:
+    if image.mode == "F":
+        raise ValueError("it holds floating-point pixels, not 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise ValueError("its pixels exceed 16 bits")
+        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "P":
+        image.apply_transparency()  # Pillow warns on a palette that still has it
+    return np.asarray(image.convert("RGB"))
+
+
+class ImageSet:
+    """The image files of a folder (not of its subfolders), in order of their names.
+
+    Iterating yields (file name, frame) and passes over files that do not decode.
+
+    Attributes:
+        paths: every image file, decodable or not.
+        skipped: why, for each file that iterating has passed over, by name.
+
+    Raises:
+        EngineError: the folder does not exist or holds no image file; when iterating, not
+            one file decodes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """List the image files of `folder`."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise EngineError(f"{folder} is not a folder; give a folder of images")
+        self.paths = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()
+        )
+        if not self.paths:
+            kinds = " ".join(sorted(suffix[1:] for suffix in _SUFFIXES))
+            raise EngineError(f"{folder} holds no image; put files there ({kinds})")
+        self.skipped: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        """How many image files there are, decodable or not."""
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[tuple[str, Frame]]:
+        """Yield (file name, frame), decoding one file at a time."""
+        found = False
+        for path in self.paths:
+            try:
+                frame = read_image(path)
+            except EngineError as error:
+                self.skipped[path.name] = str(error)
+                continue
+            found = True
+            yield path.name, frame
+        if not found:
+            raise EngineError(
+                f"none of the {len(self)} images of {self.paths[0].parent} could be decoded, "
+                f"the first because: {self.skipped[self.paths[0].name]}"
+            )
+
+
+def read_labels(path: str | Path) -> dict[str, int]:
+    """Class index by file name, from a CSV whose first two columns are those.
+
+    The first line is the header; further columns are ignored.
+
+    Raises:
+        EngineError: no such file, or a line that is not `file,index,...`; it is named.
+    """
+    labels: dict[str, int] = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            next(rows, None)
+            for row in rows:
+                if not row:
+                    continue
+                try:
+                    labels[row[0]] = int(row[1])
+                except (IndexError, ValueError):
+                    raise EngineError(
+                        f"{path}, line {rows.line_num}: found {','.join(row)!r}; "
+                        "write a file name, a comma and a class index"
+                    ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EngineError(f"{path} is not a readable CSV ({one_line(error)})") from error
+    return labels

@@ -1,0 +1,148 @@
+"""Scenes: which figures stand where, what of them stays visible, and the painted frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shapes import paint
+from shapes.figures import DETECTION_NAMES, NAMES, outline
+
+SIZES = {"small": (0.20, 0.26), "medium": (0.30, 0.40), "large": (0.48, 0.66)}
+"""Diameter of a detection figure as a share of the frame's short side, by size name."""
+
+FRAME_SIDE = 64
+MAX_FIGURES = 6
+_MIN_VISIBLE = 0.5  # a figure hidden by more than half is often not recognisable
+_PLACEMENT_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a scene.
+
+    Attributes:
+        label: index into `NAMES`.
+        size: key of `SIZES`.
+        points: float64 (P, 2) outline as (x, y) pixels in the frame.
+        colors: float64 (2, 3), the two colours of its texture, 0..1.
+    """
+
+    label: int
+    size: str
+    points: NDArray[np.float64]
+    colors: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A rendered frame and the truth about it.
+
+    Attributes:
+        frame: uint8 (H, W, 3) RGB.
+        boxes: float32 (M, 4) xyxy pixels, the bounds of the pixels that show the figure by half
+            or more; the right and lower edges are exclusive.
+        labels: int64 (M,), indices into `DETECTION_NAMES`.
+        figures: the M figures, back to front.
+    """
+
+    frame: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    figures: tuple[Figure, ...]
+
+
+def single(rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
+    """Renders one figure on a cluttered background: uint8 (64, 64, 3) RGB and its label."""
+    side = FRAME_SIDE
+    label = int(rng.integers(len(NAMES)))
+    back, front = paint.palette(rng)
+    canvas = paint.background(rng, back, side, side)
+    radius = rng.uniform(0.22, 0.42) * side
+    points = _posed(rng, NAMES[label], radius, side, side)
+    alpha = paint.coverage(points, side, side)[..., None]
+    canvas += alpha * (paint.texture(rng, front, side, side) - canvas)
+    return paint.finish(rng, canvas), label
+
+
+def several(rng: np.random.Generator) -> Annotated:
+    """Renders one to six figures that may hide parts of each other on a ragged frame."""
+    long = int(rng.integers(96, 161))
+    short = round(long * rng.uniform(0.6, 1.0))
+    height, width = (long, short) if rng.integers(2) else (short, long)
+    back, _ = paint.palette(rng)
+    canvas = paint.background(rng, back, height, width)
+    layers: list[_Layer] = []
+    for _ in range(int(rng.integers(1, MAX_FIGURES + 1))):
+        for _ in range(_PLACEMENT_TRIES):
+            if _place(rng, _drawn_figure(rng, back, height, width), canvas, layers):
+                break
+    boxes = np.array([_bounds(layer.shown) for layer in layers], dtype=np.float32)
+    labels = np.array([layer.figure.label for layer in layers], dtype=np.int64)
+    figures = tuple(layer.figure for layer in layers)
+    return Annotated(paint.finish(rng, canvas), boxes, labels, figures)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A painted figure, its share of every pixel's colour (H, W), and its unoccluded area."""
+
+    figure: Figure
+    shown: paint.Pixels
+    area: float
+
+
+def _drawn_figure(
+    rng: np.random.Generator, back: NDArray[np.float64], height: int, width: int
+) -> Figure:
+    label = int(rng.integers(len(DETECTION_NAMES)))
+    size = tuple(SIZES)[rng.integers(len(SIZES))]
+    radius = 0.5 * rng.uniform(*SIZES[size]) * min(height, width)
+    points = _posed(rng, DETECTION_NAMES[label], radius, height, width)
+    return Figure(label, size, points, paint.figure_colors(rng, back))
+
+
+def _posed(
+    rng: np.random.Generator, name: str, radius: float, height: int, width: int
+) -> NDArray[np.float64]:
+    """Turns, mirrors, scales and moves an outline so that it lies wholly inside the frame."""
+    angle = rng.uniform(0, 2 * np.pi)
+    mirror = rng.choice((-1.0, 1.0))
+    cos, sin = np.cos(angle), np.sin(angle)
+    turned = outline(name) * [1.0, mirror] @ np.array([[cos, sin], [-sin, cos]]) * radius
+    low = 1 - turned.min(axis=0)
+    high = np.array([width, height]) - 1 - turned.max(axis=0)
+    posed: NDArray[np.float64] = turned + rng.uniform(low, high)
+    return posed
+
+
+def _place(
+    rng: np.random.Generator, figure: Figure, canvas: paint.Pixels, layers: list[_Layer]
+) -> bool:
+    """Paints a figure over the scene unless it would hide more than half of an earlier one.
+
+    `canvas` (H, W, 3) and `layers` are updated in place when it does not.
+    """
+    left, top = np.floor(figure.points.min(axis=0)).astype(int)
+    right, bottom = np.ceil(figure.points.max(axis=0)).astype(int)
+    window = np.s_[top:bottom, left:right]
+    alpha = paint.coverage(figure.points - [left, top], bottom - top, right - left)
+    for layer in layers:
+        hidden = layer.shown[window] * alpha
+        if layer.shown.sum() - hidden.sum() < _MIN_VISIBLE * layer.area:
+            return False
+    for layer in layers:
+        layer.shown[window] *= 1 - alpha
+    shown = np.zeros(canvas.shape[:2], dtype=np.float32)
+    shown[window] = alpha
+    layers.append(_Layer(figure, shown, float(alpha.sum())))
+    fill = paint.texture(rng, figure.colors, bottom - top, right - left)
+    canvas[window] += alpha[..., None] * (fill - canvas[window])
+    return True
+
+
+def _bounds(shown: paint.Pixels) -> tuple[int, int, int, int]:
+    rows, columns = (np.nonzero((shown >= 0.5).any(axis=axis))[0] for axis in (1, 0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

@@ -1,0 +1,178 @@
+"""Trains a tiny model of models.yaml on rendered shapes: `python -m shapes.train MODEL`.
+
+Writes the weights (safetensors), and beside them what they cost and how well they do (JSON).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import (
+    DetrConfig,
+    DetrForObjectDetection,
+    SwinConfig,
+    SwinForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from runtime import Preprocess
+from shapes.training import classifier, detector
+from shapes.training.loop import Recipe, fit
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = ROOT / "shapes" / "checkpoints"
+HELD_OUT_SEED = 1_000_003  # of the evaluation set; a training seed must differ
+
+_MODELS = {
+    "vit": (ViTConfig, ViTForImageClassification),
+    "swin": (SwinConfig, SwinForImageClassification),
+    "detr": (DetrConfig, DetrForObjectDetection),
+}
+RECIPES = {
+    "vit_tiny_shapes": Recipe(images=20_000, steps=9000, batch=32, rate=1e-3, decay=0.05),
+    "swin_tiny_shapes": Recipe(images=20_000, steps=5000, batch=32, rate=1e-3, decay=0.05),
+    "detr_tiny_shapes": Recipe(images=16_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
+}
+_HELD_OUT_IMAGES = {"classification": 4000, "detection": 1000}
+_SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable
+
+
+def main() -> int:
+    """Parses the command line, trains, and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m shapes.train", description=__doc__)
+    parser.add_argument("model", choices=sorted(RECIPES))
+    parser.add_argument("--out", type=Path, help="default: shapes/checkpoints/MODEL.safetensors")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.seed == HELD_OUT_SEED:
+        parser.error(f"--seed {HELD_OUT_SEED} is the held-out set; give another")
+    torch.set_num_threads(arguments.threads)
+    out = arguments.out or CHECKPOINTS / f"{arguments.model}.safetensors"
+    figures = train(arguments.model, out, arguments.seed, RECIPES[arguments.model])
+    print(json.dumps(figures, indent=2))
+    return 0
+
+
+def read_record(name: str) -> dict[str, Any]:
+    """Returns the record of a model in models.yaml.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    records = yaml.safe_load((ROOT / "models.yaml").read_text())["models"]
+    if name not in records:
+        raise ValueError(f"models.yaml has no {name!r}; add a record of that name")
+    record: dict[str, Any] = records[name]
+    return record
+
+
+def build(record: dict[str, Any]) -> torch.nn.Module:
+    """Builds the randomly initialised transformers module of a record."""
+    config, module = _MODELS[record["family"]]
+    # Eager attention: torch's fused one has a slow bfloat16 backward pass on CPUs.
+    model: torch.nn.Module = module(config(**record["config"], attn_implementation="eager"))
+    return model
+
+
+def train(name: str, out: Path, seed: int, recipe: Recipe) -> dict[str, Any]:
+    """Trains a model, writes OUT and OUT's JSON, and returns the figures written there."""
+    record = read_record(name)
+    preprocess = Preprocess.from_dict(record["preprocess"])
+    wall, cpu = time.perf_counter(), _cpu_seconds()
+    torch.manual_seed(seed)
+    if record["task"] == "detection":
+        model = detector.GroupedDetr(build(record)).to(memory_format=torch.channels_last)
+        frames = detector.load(seed, recipe.images)
+        loss = detector.batch_loss(model, preprocess, frames, recipe.batch, seed)
+        weights = partial(detector.deployable, model)
+    else:
+        model = build(record)
+        images = classifier.load(seed, recipe.images)
+        loss = classifier.batch_loss(model, preprocess, images, recipe.batch, seed)
+        weights = model.state_dict
+    fit(model, loss, recipe, _Progress(recipe, lambda: _save(weights(), out)))
+    _save(weights(), out)
+    figures = {
+        "model": name,
+        "command": f"python -m shapes.train {name} --seed {seed}",
+        "seed": seed,
+        "wall_minutes": round((time.perf_counter() - wall) / 60, 1),
+        "cpu_minutes": round((_cpu_seconds() - cpu) / 60, 1),
+        **evaluate(name, out),
+    }
+    out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def evaluate(name: str, weights: Path, images: int | None = None) -> dict[str, Any]:
+    """Measures stored weights on held-out renders.
+
+    Args:
+        name: model of models.yaml.
+        weights: safetensors file.
+        images: how many to render; by default as many as the published figures were measured on.
+
+    Returns:
+        The metric's name ("top1" or "ap50") with its value in 0..1, the number of images and of
+        parameters.
+    """
+    record = read_record(name)
+    preprocess = Preprocess.from_dict(record["preprocess"])
+    model = build(record)
+    model.load_state_dict(load_file(weights))
+    images = images or _HELD_OUT_IMAGES[record["task"]]
+    if record["task"] == "detection":
+        score = {"ap50": detector.ap50(model, preprocess, detector.load(HELD_OUT_SEED, images))}
+    else:
+        held_out = classifier.load(HELD_OUT_SEED, images)
+        score = {"top1": classifier.accuracy(model, preprocess, held_out)}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": parameters, "held_out_images": images, **score}
+
+
+class _Progress:
+    """Prints a smoothed loss and saves the weights every so often."""
+
+    def __init__(self, recipe: Recipe, save: Callable[[], None]) -> None:
+        self._recipe, self._save, self._start = recipe, save, time.perf_counter()
+        self._smooth = 0.0
+
+    def __call__(self, step: int, value: float) -> None:
+        share = max(1 / step, 0.02)
+        self._smooth += share * (value - self._smooth)
+        if step % 100 == 0:
+            seconds = time.perf_counter() - self._start
+            print(f"step {step}/{self._recipe.steps} loss {self._smooth:.3f} {seconds:.0f} s")
+            sys.stdout.flush()
+        if step % _SAVE_EVERY == 0:
+            self._save()
+
+
+def _save(weights: dict[str, torch.Tensor], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_suffix(".partial")
+    save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+    temporary.replace(out)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of the renderers that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.bundles import DETECTOR, MASKED, write_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "mean_colour-fp32-cpu")
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "masked-fp32-cpu", DETECTOR, MASKED)

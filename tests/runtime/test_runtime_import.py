@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import runtime
+
+HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "PIL", "tensorrt")
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The heavy packages in sys.modules after `statement` ran in a fresh interpreter."""
+    code = f"{statement}; import sys; print(*[m for m in {HEAVY} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(result.stdout.split())
+
+
+def test_import_loads_no_heavy_package() -> None:
+    assert loaded_by("import runtime") == set()
+
+
+def test_a_heavy_package_would_be_noticed() -> None:
+    assert loaded_by("import runtime, PIL") == {"PIL"}
+
+
+def test_public_names() -> None:
+    assert runtime.__all__ == ["Engine", "EngineError", "Preprocess"]
+    assert issubclass(runtime.EngineError, RuntimeError)
+
+
+@pytest.mark.parametrize("name", runtime.__all__)
+def test_public_names_are_documented(name: str) -> None:
+    assert getattr(runtime, name).__doc__
