@@ -22,8 +22,7 @@ def coverage(points: NDArray[np.float64], height: int, width: int) -> Pixels:
     """
     scale = _SUPERSAMPLE
     mask = Image.new("L", (width * scale, height * scale))
-    # Pillow addresses pixel centres, half a sample away from the corner convention above.
-    ImageDraw.Draw(mask).polygon((points * scale - 0.5).ravel().tolist(), fill=255)
+    ImageDraw.Draw(mask).polygon((points * scale).ravel().tolist(), fill=255)
     return np.asarray(mask.reduce(scale), dtype=np.float32) * np.float32(1 / 255)
 
 

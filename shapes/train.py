@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from runtime import Preprocess
+from shapes.datasets import detection
 from shapes.training import classifier, detector
 from shapes.training.loop import Recipe, fit
 
@@ -43,7 +44,7 @@ _MODELS = {
 RECIPES = {
     "vit_tiny_shapes": Recipe(images=20_000, steps=9000, batch=32, rate=1e-3, decay=0.05),
     "swin_tiny_shapes": Recipe(images=20_000, steps=5000, batch=32, rate=1e-3, decay=0.05),
-    "detr_tiny_shapes": Recipe(images=16_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
+    "detr_tiny_shapes": Recipe(images=12_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
 }
 _HELD_OUT_IMAGES = {"classification": 4000, "detection": 1000}
 _SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable
@@ -95,7 +96,7 @@ def train(name: str, out: Path, seed: int, recipe: Recipe) -> dict[str, Any]:
     torch.manual_seed(seed)
     if record["task"] == "detection":
         model = detector.GroupedDetr(build(record)).to(memory_format=torch.channels_last)
-        frames = detector.load(seed, recipe.images)
+        frames = list(detection(seed, recipe.images))
         loss = detector.batch_loss(model, preprocess, frames, recipe.batch, seed)
         weights = partial(detector.deployable, model)
     else:
@@ -135,7 +136,8 @@ def evaluate(name: str, weights: Path, images: int | None = None) -> dict[str, A
     model.load_state_dict(load_file(weights))
     images = images or _HELD_OUT_IMAGES[record["task"]]
     if record["task"] == "detection":
-        score = {"ap50": detector.ap50(model, preprocess, detector.load(HELD_OUT_SEED, images))}
+        frames = list(detection(HELD_OUT_SEED, images))
+        score = {"ap50": detector.ap50(model, preprocess, frames)}
     else:
         held_out = classifier.load(HELD_OUT_SEED, images)
         score = {"top1": classifier.accuracy(model, preprocess, held_out)}

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runtime import Preprocess
-from shapes.datasets import classification_image
-from shapes.training.rendering import render_all
+from shapes.datasets import classification
 
 _LABEL_SMOOTHING = 0.05  # keeps logits, hence activation ranges, moderate
 _ALIKE = 8  # groups of a batch that are transformed alike: cheaper than one by one
@@ -22,7 +21,7 @@ Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 def load(seed: int, count: int) -> Images:
     """Renders a set: uint8 (count, 64, 64, 3) and int64 (count,)."""
-    pairs = render_all(classification_image, seed, count)
+    pairs = list(classification(seed, count))
     return np.stack([frame for frame, _ in pairs]), np.array([label for _, label in pairs])
 
 

@@ -22,11 +22,9 @@ from runtime import Preprocess
 from runtime.drift.detection import average_precision
 from runtime.drift.matching import match
 from runtime.postprocess import Detections, detect
-from shapes.datasets import detection_image
 from shapes.figures import DETECTION_NAMES
 from shapes.scene import Annotated
 from shapes.training.detr_loss import Targets, set_loss, token_loss
-from shapes.training.rendering import render_all
 
 _GROUPS = 4
 
@@ -57,15 +55,11 @@ class Predictions(NamedTuple):
     mask: Tensor
 
 
-def load(seed: int, count: int) -> list[Annotated]:
-    """Renders a set."""
-    return render_all(detection_image, seed, count)
-
-
 class GroupedDetr(nn.Module):
     """Wraps a DETR for training: live batch norms, all decoder layers, several query groups."""
 
     def __init__(self, detr: DetrForObjectDetection) -> None:
+        """Takes over `detr`, whose batch norms and backbone weights are replaced."""
         super().__init__()
         _thaw(detr)
         detr.model.unfreeze_backbone()

@@ -50,10 +50,7 @@ def images() -> list[Annotated]:
 
 def test_boxes_bound_the_visible_pixels(images: list[Annotated]) -> None:
     differences = np.concatenate(
-        [
-            np.abs(image.boxes - [_bounds(shown) for shown in _shown(image)])
-            for image in images
-        ]
+        [np.abs(image.boxes - [_bounds(shown) for shown in _shown(image)]) for image in images]
     )
     # The renderer samples 4 x 4 points a pixel, this test 8 x 8, and polygon edges are rounded to
     # samples: a pixel covered by about a half may count in one and not in the other.

@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV := .venv
+# Where there is no CPU-only wheel by that name: make TORCH="torch==2.13.0 --index-url URL"
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check clean
+
+help:
+	@echo "make demo    build swin_tiny_shapes in INT8, verify it, and run it on an image"
+	@echo "make test    run the tests"
+	@echo "make check   ruff, mypy and the tests"
+
+# Each stamp is younger than what it installed from, so a changed pyproject.toml reinstalls.
+$(VENV)/.build: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[build]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.build
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.build
+	$(BIN)/python export/build.py --model swin_tiny_shapes --precision int8
+	$(BIN)/python -m shapes.render engines/built/demo-images --task classification --images 3 --seed 7
+	$(BIN)/vitrine run engines/built/swin_tiny_shapes-int8-cpu engines/built/demo-images/*.png
+
+test: $(VENV)/.dev
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) engines/built .pytest_cache .mypy_cache .ruff_cache *.egg-info
