@@ -1,6 +1,6 @@
 """INT8 and FP16 accuracy on a real ViT-Tiny against other quantisers, same images for all.
 
-    python benchmarks/accuracy.py --weights FILE --images DIR [--count 200] [--seed 0]
+    python -m benchmarks.accuracy --weights FILE --images DIR [--count 200] [--seed 0]
 
 `DIR` holds `labels.csv`. Calibration images are `--count` of the folder, evaluation images all
 others. NNCF is measured when it is installed.
@@ -8,14 +8,10 @@ others. NNCF is measured when it is installed.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import importlib.util
 import tempfile
+from pathlib import Path
 
 import numpy as np
 

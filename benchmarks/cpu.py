@@ -1,16 +1,11 @@
 """Latency on this CPU against what others would run: interleaved in one process, medians, ratios.
 
-    python benchmarks/cpu.py --model vit_b_16 swin_t --batch 8 --images DIR
+    python -m benchmarks.cpu --model vit_b_16 swin_t --batch 8 --images DIR
 
 NNCF is measured when it is installed (`pip install nncf`; it is no dependency of the project).
 """
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import gc
@@ -18,6 +13,7 @@ import importlib.util
 import json
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 

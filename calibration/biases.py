@@ -13,7 +13,9 @@ def add_to_bias(linear: Linear, delta: np.ndarray) -> None:
     site = _bias_site(linear)
     if site is None:
         shaped = delta.astype(np.float32).reshape(_bias_shape(linear))
-        _append_add(linear.node, shaped, f"{linear.name}.bias")
+        graph = linear.node.graph
+        assert isinstance(graph, ir.Graph)
+        append_add(linear.node, add_constant(graph, f"{linear.name}.bias", shaped))
         return
     node, index = site
     bias = constant(node.inputs[index])
@@ -33,7 +35,8 @@ def detach_bias(conv: ir.Node) -> None:
     assert isinstance(conv.graph, ir.Graph)
     if alone:
         del conv.graph.initializers[name]
-    _append_add(conv, bias.reshape(-1, *([1] * (weight.shape.rank() - 2))), name)
+    shaped = bias.reshape(-1, *([1] * (weight.shape.rank() - 2)))
+    append_add(conv, add_constant(conv.graph, name, shaped))
 
 
 def _bias_site(linear: Linear) -> tuple[ir.Node, int] | None:
@@ -65,11 +68,11 @@ def _bias_shape(linear: Linear) -> tuple[int, ...]:
     return (outputs, *([1] * (weight.ndim - 2)))
 
 
-def _append_add(node: ir.Node, bias: np.ndarray, name: str) -> None:
+def append_add(node: ir.Node, addend: ir.Value) -> None:
+    """Adds `addend` to the node's output; the sum takes over the output's name and readers."""
     graph, output = node.graph, node.outputs[0]
     assert isinstance(graph, ir.Graph)
-    add = ir.node("Add", [output, add_constant(graph, name, bias)], name=f"{node.name}.add_bias")
-    # The Add takes over the output's name, which may be that of a graph output.
+    add = ir.node("Add", [output, addend], name=f"{node.name}.add_bias")
     add.outputs[0].name, output.name = output.name, f"{node.name}.product"
     add.outputs[0].type, add.outputs[0].shape = output.type, output.shape
     ir.convenience.replace_all_uses_with(output, add.outputs[0], replace_graph_outputs=True)

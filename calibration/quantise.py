@@ -13,9 +13,10 @@ from calibration.linears import find_linears, private_copy
 from calibration.precision import PrecisionMap, kept_float
 from calibration.qdq import insert_qdq
 from calibration.ranges import ChannelStatistics, Observer, observe
+from calibration.search import search_affines
 from calibration.thresholds import Method, threshold
 from calibration.transforms.migrate_scales import migrate_scales
-from calibration.transforms.post_gelu import centre_activations
+from calibration.transforms.post_gelu import centre_activations, lopsided_linears
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def quantised_from_onnx(model: ir.Model, batches: Batches, settings: Settings) -
         channels = {source: ChannelStatistics() for source in rows}
         observe(graph, {name: [c] for name, c in channels.items()}, batches, settings.threads)
         graph = migrate_scales(graph, channels, quantised)
-        graph = centre_activations(graph, channels, quantised)
+        lopsided = lopsided_linears(graph, quantised)
+        affines = search_affines(graph, channels, lopsided, batches, threads=settings.threads)
+        graph = centre_activations(graph, affines)
     histograms = {source: Histogram() for source in _sources(graph, quantised)}
     rows = _sources(graph, quantised, ("MatMul", "Gemm"))
     channels = {source: ChannelStatistics() for source in rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,7 @@ def measure_bundle(bundle: Path, batches: list[int], rounds: int) -> list[dict[s
             first = manifest.inputs[0].name
             rest = {name: array for name, array in inputs.items() if name != first}
             engine_times, session_times = _interleaved(
-                lambda i=inputs, r=rest: engine.infer(i[first], **r),  # type: ignore[misc]
-                lambda i=inputs: session.run(i),  # type: ignore[misc]
-                rounds,
+                partial(engine.infer, inputs[first], **rest), partial(session.run, inputs), rounds
             )
             p10, median, p90 = np.percentile(engine_times, [10, 50, 90])
             rows.append(

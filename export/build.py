@@ -106,12 +106,12 @@ def _print(built: Built, record: dict[str, Any]) -> None:
 
     for warning in warnings(built):
         note(warning)
-    print(f"kept      {built.why}")  # noqa: T201
+    print(f"kept      {built.why}")
     for measurement in built.drift.measurements:
-        print(f"drift     {explain(measurement)}")  # noqa: T201
-    print(f"verdict   {built.drift.verdict}")  # noqa: T201
-    print(f"{'bundle' if built.accepted else 'REFUSED'}    {record['bundle']}")  # noqa: T201
-    print(f"report    {built.bundle / 'report.html'}")  # noqa: T201
+        print(f"drift     {explain(measurement)}")
+    print(f"verdict   {built.drift.verdict}")
+    print(f"{'bundle' if built.accepted else 'REFUSED'}    {record['bundle']}")
+    print(f"report    {built.bundle / 'report.html'}")
 
 
 def warnings(built: Built) -> list[str]:

@@ -45,7 +45,10 @@ def write_golden(
     """Writes golden.npz from the first held-out images; the limit follows from this engine."""
     frames = [sample.read() for sample in samples[:PROBES]]
     outputs = [
-        {name: np.array(v[0]) for name, v in run_reference(reference.preprocess([f]).inputs).items()}
+        {
+            name: np.array(v[0])
+            for name, v in run_reference(reference.preprocess([f]).inputs).items()
+        }
         for f in frames
     ]
     golden = Golden(frames, outputs)

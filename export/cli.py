@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,7 @@ def models(json: Json = False) -> None:
         print_json({"models": rows})
         return
     for name, row in rows.items():
-        print(f"{name:18} {row['family']:6} {row['task']:15} {row['weights']}")  # noqa: T201
+        print(f"{name:18} {row['family']:6} {row['task']:15} {row['weights']}")
 
 
 @app.command()
@@ -56,7 +57,7 @@ def doctor(json: Json = False) -> None:
         return
     for part, rows in found.items():
         for name, value in rows.items():
-            print(f"{part:9} {name:20} {value}")  # noqa: T201
+            print(f"{part:9} {name:20} {value}")
 
 
 @app.command()
@@ -74,13 +75,13 @@ def run(
 
         frames = [read_image(image) for image in images]
         with Engine.load(bundle) as engine:
-            predictions = engine(frames, threshold=threshold)
+            predictions: Sequence[Any] = engine(frames, threshold=threshold)
     named = list(zip(map(str, images), predictions, strict=True))
     if json:
         print_json({"predictions": [{"image": n, **as_json(p)} for n, p in named]})
         return
     for name, prediction in named:
-        print(f"{name}: {as_text(prediction)}")  # noqa: T201
+        print(f"{name}: {as_text(prediction)}")
 
 
 @app.command()
@@ -99,7 +100,7 @@ def bench(
         print_json({"bundle": str(bundle), "latency": rows})
         return
     for row in rows:
-        print(  # noqa: T201
+        print(
             f"batch {row['batch']:3}   median {row['median_ms']:8.2f} ms   "
             f"p10 {row['p10_ms']:8.2f}   p90 {row['p90_ms']:8.2f}   "
             f"{row['images_per_second']:8.1f} images/s   infer adds {row['overhead_us']:.0f} us"
@@ -139,8 +140,8 @@ def drift(
         print_json({**about, **report.to_dict()})
     else:
         for measurement in report.measurements:
-            print(explain(measurement))  # noqa: T201
-        print(f"verdict: {report.verdict}")  # noqa: T201
+            print(explain(measurement))
+        print(f"verdict: {report.verdict}")
     if report.verdict == "inconclusive":
         note("not enough evidence to pass: give more images")
     sys.exit(DONE if report.verdict == "pass" else REFUSED)

@@ -25,7 +25,12 @@ def progress() -> Iterator[Callable[[str], None]]:
     if not _errors.is_terminal:
         yield lambda text: _errors.print(text)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=_errors) as bars:
 
         def say(text: str) -> None:
@@ -69,4 +74,4 @@ def note(text: str) -> None:
 
 def print_json(record: dict[str, Any]) -> None:
     """The one JSON object of a `--json` run, on standard output."""
-    print(json.dumps(record, indent=2, sort_keys=True))  # noqa: T201
+    print(json.dumps(record, indent=2, sort_keys=True))

@@ -27,14 +27,15 @@ def name_linears(model: ir.Model) -> None:
             node.name = weight.name.removesuffix(".weight")
 
 
-def name_weights(model: ir.Model) -> None:
-    """Gives a folded weight (stored transposed for MatMul) its linear's name again, in place."""
+def restore_names(model: ir.Model) -> None:
+    """Names again what simplification made anew, in place: weights that were folded (MatMul's are
+    stored transposed) after their linear, and rewritten linears after their weight.
+    """
     for node in model.graph:
-        if node.op_type not in LINEARS or not node.name:
+        weight = node.inputs[1] if node.op_type in LINEARS else None
+        if weight is None or not weight.is_initializer() or not node.name:
             continue
-        weight = node.inputs[1]
-        name = f"{node.name}.weight"
-        if weight is None or not weight.is_initializer() or weight.name == name:
-            continue
-        if name not in model.graph.initializers:
-            weight.name = name
+        if str(weight.name).endswith(".weight"):
+            node.name = str(weight.name).removesuffix(".weight")
+        elif f"{node.name}.weight" not in model.graph.initializers:
+            weight.name = f"{node.name}.weight"

@@ -19,14 +19,14 @@ _vitrine = Opset(DOMAIN, VERSION)
 
 
 @script(_vitrine, default_opset=op)
-def FusedAttention(query, key, value, bias, scale: float):  # noqa: N802 # type: ignore
+def FusedAttention(query, key, value, bias, scale: float):  # type: ignore # noqa: D103, N802
     factor = op.CastLike(op.Constant(value_float=scale), query)
     scores = op.MatMul(op.Mul(query, factor), op.Transpose(key, perm=[0, 1, 3, 2]))
     return op.MatMul(op.Softmax(op.Add(scores, bias), axis=-1), value)
 
 
 @script(_vitrine, default_opset=op)
-def WindowAttention(qkv, bias, window: int, shift: int, heads: int, scale: float):  # noqa: N802 # type: ignore
+def WindowAttention(qkv, bias, window: int, shift: int, heads: int, scale: float):  # type: ignore # noqa: D103, N802
     zero = op.Constant(value_int=0)
     one = op.Constant(value_int=1)
     minus_one = op.Constant(value_ints=[-1])
@@ -71,9 +71,7 @@ def WindowAttention(qkv, bias, window: int, shift: int, heads: int, scale: float
     )
     region = op.Add(op.Mul(op.Unsqueeze(row_band, one), three), op.Unsqueeze(column_band, zero))
     region = op.Reshape(region, op.Concat(tiles_high, sides, tiles_wide, sides, axis=0))
-    region = op.Reshape(
-        op.Transpose(region, perm=[0, 2, 1, 3]), op.Concat(minus_one, area, axis=0)
-    )
+    region = op.Reshape(op.Transpose(region, perm=[0, 2, 1, 3]), op.Concat(minus_one, area, axis=0))
     apart = op.Not(op.Equal(op.Unsqueeze(region, op.Add(one, one)), op.Unsqueeze(region, one)))
     masked = op.Mul(op.CastLike(apart, qkv), op.CastLike(op.Constant(value_float=-100.0), qkv))
 

@@ -148,9 +148,7 @@ def _typed(
 ) -> dict[str, Typed]:
     """The graphs to measure: what was asked for, and FP32 to say what it gained."""
     precisions = (
-        ("int8", "fp16", "fp32")
-        if precision == "auto"
-        else (precision, *_COMPARED_WITH[precision])
+        ("int8", "fp16", "fp32") if precision == "auto" else (precision, *_COMPARED_WITH[precision])
     )
     calibration = SingleImages(images.calibration, reference.preprocess)
     typed = {}
@@ -195,5 +193,3 @@ def _drift(
         labels=labels,
         limits=limits,
     )
-
-

@@ -104,8 +104,8 @@ def _rendered(task: str, seed: int) -> Iterator[Sample]:
     index = 0
     while True:
         if task == "classification":
-            frame, label = datasets.classification_image(seed, index)
-            yield Sample(f"{seed}/{index}", _Held(frame), label)
+            portrait = datasets.classification_image(seed, index)
+            yield Sample(f"{seed}/{index}", _Held(portrait.frame), portrait.label)
         else:
             scene = datasets.detection_image(seed, index)
             truth = Truth(scene.boxes, scene.labels)
@@ -153,9 +153,7 @@ def _from_folder(folder: Path, images: int, held_out: int, seed: int) -> Split:
             f"{next(iter(skipped.values()))}"
         )
     chosen, rest = good[:images], good[images:]
-    return Split(
-        chosen, rest or chosen, str(folder), _digest(chosen), skipped, disjoint=bool(rest)
-    )
+    return Split(chosen, rest or chosen, str(folder), _digest(chosen), skipped, disjoint=bool(rest))
 
 
 def read_folder_labels(folder: Path) -> dict[str, Any]:

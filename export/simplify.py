@@ -29,7 +29,7 @@ def simplify(model: ir.Model) -> ir.Model:
         passes.CommonSubexpressionEliminationPass(),
         passes.IdentityEliminationPass(),
         passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         passes.OutputFixPass(),
         passes.NameFixPass(),
         passes.TopologicalSortPass(),

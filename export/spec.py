@@ -112,12 +112,13 @@ class ModelSpec(_Record):
         return side, side
 
 
-def load_models(path: Path = MODELS_FILE) -> dict[str, ModelSpec]:
-    """Every record of a models file, by name.
+def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
+    """Every record of a models file (the repository's by default), by name.
 
     Raises:
         SpecError: not YAML, an unknown or missing key, or a wrong value; names file and line.
     """
+    path = path or MODELS_FILE
     text = path.read_text(encoding="utf-8")
     try:
         tree, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from export.graph_names import name_linears, name_weights
+from export.graph_names import name_linears, restore_names
 from export.operators import DOMAIN, VERSION, caller, local_functions
 from export.simplify import simplify
 from export.zoo import Family
@@ -86,8 +86,7 @@ def onnx_from_module(reference: nn.Module, family: Family, height: int, width: i
     _attach_functions(graph)
     name_linears(graph)
     graph = simplify(graph)
-    name_linears(graph)  # rewriting made some of them anew
-    name_weights(graph)
+    restore_names(graph)
     return graph
 
 

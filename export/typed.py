@@ -35,9 +35,7 @@ class Typed:
     layers: Sequence[LayerError] = ()
 
 
-def typed_graph(
-    precision: str, portable: ir.Model, spec: ModelSpec, images: SingleImages
-) -> Typed:
+def typed_graph(precision: str, portable: ir.Model, spec: ModelSpec, images: SingleImages) -> Typed:
     """The portable graph in a precision, with ranges or magnitudes from calibration images."""
     if precision == "fp32":
         return Typed(portable, {})

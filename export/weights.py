@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
-import json
 import logging
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,21 +11,18 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from export.processor_config import preprocess_from
 from export.spec import ROOT, ModelSpec
+from export.weight_files import WeightsError, locate, read_json, read_state, weight_file
 from export.zoo import FAMILIES
 from export.zoo.family import StateDict
 from runtime import Preprocess
 
-_HUB_FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
+__all__ = ["Reference", "WeightsError", "load_reference"]
+
 _LISTED = 8  # tensor names that a message shows before it counts the rest
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be read, or that are not this model's, in one line."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +60,10 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
         return Reference(
             module, spec.preprocess, spec.labels, {"weights": "random", "seed": seed, "sha256": ""}
         )
-    path = _locate(spec, weights)
+    path = locate(spec, weights)
     settings = _folder_settings(path, spec) if path.is_dir() else {}
-    file = _weight_file(path) if path.is_dir() else path
-    state, digest = _read(file)
+    file = weight_file(path) if path.is_dir() else path
+    state, digest = read_state(file)
     if weights is None and spec.weights.file and digest != spec.weights.sha256:
         raise WeightsError(
             f"{file.name} has sha256 {digest[:12]}…, models.yaml expects "
@@ -97,76 +90,6 @@ def _build(spec: ModelSpec, overrides: dict[str, Any]) -> nn.Module:
     auto = getattr(transformers, FAMILIES[spec.family].auto_class)
     module: nn.Module = auto.from_config(config)
     return module.float()
-
-
-def _locate(spec: ModelSpec, weights: str | None) -> Path:
-    if weights is None and spec.weights.file:
-        return ROOT / spec.weights.file
-    name = weights or str(spec.weights.hub)
-    if weights is not None and Path(weights).exists():
-        return Path(weights)
-    looks_like_path = name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).suffix
-    if looks_like_path and Path(name).suffix in (".safetensors", ".pth", ".pt", ".bin", ""):
-        raise WeightsError(
-            f"--weights {name}: no such file or folder; give a safetensors or .pth state dict, a "
-            "Hugging Face folder, a hub id (owner/name), or random"
-        )
-    return _download(name, spec.weights.revision if weights is None else "main")
-
-
-def _download(hub_id: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise WeightsError(
-            f"the hub did not give {hub_id} ({type(error).__name__}); connect to it once, or pass "
-            "--weights PATH (a local file or folder) or --weights random"
-        ) from error
-    return Path(folder)
-
-
-def _weight_file(folder: Path) -> Path:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
-    raise WeightsError(
-        f"{folder} holds no model.safetensors; expected a Hugging Face model folder: point "
-        "--weights at one, or at a state dict file"
-    )
-
-
-def _read(file: Path) -> tuple[StateDict, str]:
-    """A state dict and the sha256 of its file; pickles that hold code are refused."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{file}: {error.strerror}; check the path and its rights") from error
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        if file.suffix == ".safetensors":
-            return load_safetensors(data), digest
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{file.name} is not a whole safetensors file ({error}); download or copy it again"
-        ) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{file.name} is not a plain state dict, and pickles that run code are refused; "
-            "convert it to safetensors where you trust it"
-        ) from error
-    for key in ("model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
-        raise WeightsError(
-            f"{file.name} holds {type(loaded).__name__}, expected tensors by name; save "
-            "`model.state_dict()`"
-        )
-    return loaded, digest
 
 
 def _to_hugging_face(spec: ModelSpec, state: StateDict) -> tuple[str, StateDict]:
@@ -224,7 +147,7 @@ def _quiet() -> Iterator[None]:
 def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     """What a Hugging Face folder knows better than the record: epsilon, labels, preprocessing."""
     settings: dict[str, Any] = {}
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("model_type", spec.family) not in (spec.family, "deit"):
         raise WeightsError(
             f"{folder} holds a {config['model_type']}, {spec.name} is a {spec.family}; choose the "
@@ -234,14 +157,6 @@ def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     names = config.get("id2label")
     if isinstance(names, dict) and len(names) == len(spec.labels):
         settings["labels"] = tuple(str(names[key]) for key in sorted(names, key=int))
+    if processor := read_json(folder / "preprocessor_config.json"):
+        settings["preprocess"] = preprocess_from(processor, spec.preprocess)
     return settings
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise WeightsError(f"{file} is not JSON ({error}); download it again") from error
-    return record if isinstance(record, dict) else {}

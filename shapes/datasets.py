@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from shapes.scene import Annotated, several, single
+from shapes.scene import Annotated, Portrait, several, single
 
 _CLASSIFICATION, _DETECTION = 0, 1  # separate random streams, so that the tasks share no image
 
 
-def classification_image(seed: int, index: int) -> tuple[NDArray[np.uint8], int]:
-    """Renders image `index` of the classification set `seed`: uint8 (64, 64, 3) RGB, label."""
+def classification_image(seed: int, index: int) -> Portrait:
+    """Renders image `index` of the classification set `seed`, with its figure's mask."""
     return single(np.random.default_rng((seed, _CLASSIFICATION, index)))
 
 
@@ -23,8 +23,8 @@ def detection_image(seed: int, index: int) -> Annotated:
 
 
 def classification(seed: int, n: int) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """Yields the first `n` images and labels of the classification set `seed`."""
-    return (classification_image(seed, index) for index in range(n))
+    """Yields the first `n` images, uint8 (64, 64, 3) RGB, and labels of the set `seed`."""
+    return (classification_image(seed, index)[:2] for index in range(n))
 
 
 def detection(seed: int, n: int) -> Iterator[Annotated]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,20 @@ class Figure:
     colors: NDArray[np.float64]
 
 
+class Portrait(NamedTuple):
+    """A frame with one figure.
+
+    Attributes:
+        frame: uint8 (64, 64, 3) RGB.
+        label: index into `NAMES`.
+        mask: bool (64, 64), the pixels that the figure covers by half or more.
+    """
+
+    frame: NDArray[np.uint8]
+    label: int
+    mask: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Annotated:
     """A rendered frame and the truth about it.
@@ -54,17 +69,17 @@ class Annotated:
     figures: tuple[Figure, ...]
 
 
-def single(rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
-    """Renders one figure on a cluttered background: uint8 (64, 64, 3) RGB and its label."""
+def single(rng: np.random.Generator) -> Portrait:
+    """Renders one figure on a cluttered background of 64 x 64 pixels."""
     side = FRAME_SIDE
     label = int(rng.integers(len(NAMES)))
     back, front = paint.palette(rng)
     canvas = paint.background(rng, back, side, side)
     radius = rng.uniform(0.22, 0.42) * side
     points = _posed(rng, NAMES[label], radius, side, side)
-    alpha = paint.coverage(points, side, side)[..., None]
-    canvas += alpha * (paint.texture(rng, front, side, side) - canvas)
-    return paint.finish(rng, canvas), label
+    alpha = paint.coverage(points, side, side)
+    canvas += alpha[..., None] * (paint.texture(rng, front, side, side) - canvas)
+    return Portrait(paint.finish(rng, canvas), label, alpha >= 0.5)
 
 
 def several(rng: np.random.Generator) -> Annotated:

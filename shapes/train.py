@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -42,12 +40,20 @@ _MODELS = {
     "detr": (DetrConfig, DetrForObjectDetection),
 }
 RECIPES = {
-    "vit_tiny_shapes": Recipe(images=20_000, steps=9000, batch=32, rate=1e-3, decay=0.05),
-    "swin_tiny_shapes": Recipe(images=20_000, steps=5000, batch=32, rate=1e-3, decay=0.05),
+    "vit_tiny_shapes": Recipe(images=20_000, steps=5000, batch=32, rate=1e-3, decay=0.05),
+    "swin_tiny_shapes": Recipe(images=20_000, steps=3500, batch=32, rate=1e-3, decay=0.05),
     "detr_tiny_shapes": Recipe(images=12_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
 }
 _HELD_OUT_IMAGES = {"classification": 4000, "detection": 1000}
 _SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable
+
+
+class Training(NamedTuple):
+    """A module about to be trained, its loss on a fresh batch, and the weights to publish."""
+
+    module: torch.nn.Module
+    loss: Callable[[], torch.Tensor]
+    weights: Callable[[], dict[str, torch.Tensor]]
 
 
 def main() -> int:
@@ -88,43 +94,51 @@ def build(record: dict[str, Any]) -> torch.nn.Module:
     return model
 
 
+def prepare(record: dict[str, Any], recipe: Recipe, seed: int) -> Training:
+    """Builds the module of a record and renders its training set."""
+    preprocess = Preprocess.from_dict(record["preprocess"])
+    torch.manual_seed(seed)
+    model = build(record)
+    if record["task"] == "detection":
+        # oneDNN's convolutions are faster on channels-last tensors.
+        grouped = detector.GroupedDetr(model).to(memory_format=torch.channels_last)
+        frames = list(detection(seed, recipe.images))
+        loss = detector.batch_loss(grouped, preprocess, frames, recipe.batch, seed)
+        return Training(grouped, loss, partial(detector.deployable, grouped))
+    images = classifier.load(seed, recipe.images)
+    masked = classifier.MaskedClassifier(model)
+    loss = classifier.batch_loss(masked, preprocess, images, recipe.batch, seed)
+    return Training(masked, loss, model.state_dict)
+
+
 def train(name: str, out: Path, seed: int, recipe: Recipe) -> dict[str, Any]:
     """Trains a model, writes OUT and OUT's JSON, and returns the figures written there."""
-    record = read_record(name)
-    preprocess = Preprocess.from_dict(record["preprocess"])
-    wall, cpu = time.perf_counter(), _cpu_seconds()
-    torch.manual_seed(seed)
-    if record["task"] == "detection":
-        model = detector.GroupedDetr(build(record)).to(memory_format=torch.channels_last)
-        frames = list(detection(seed, recipe.images))
-        loss = detector.batch_loss(model, preprocess, frames, recipe.batch, seed)
-        weights = partial(detector.deployable, model)
-    else:
-        model = build(record)
-        images = classifier.load(seed, recipe.images)
-        loss = classifier.batch_loss(model, preprocess, images, recipe.batch, seed)
-        weights = model.state_dict
-    fit(model, loss, recipe, _Progress(recipe, lambda: _save(weights(), out)))
-    _save(weights(), out)
+    wall, cpu = time.perf_counter(), time.process_time()
+    training = prepare(read_record(name), recipe, seed)
+    fit(training.module, training.loss, recipe, _Progress(recipe, training.weights, out))
+    _save(training.weights(), out)
     figures = {
         "model": name,
         "command": f"python -m shapes.train {name} --seed {seed}",
-        "seed": seed,
+        "threads": torch.get_num_threads(),
         "wall_minutes": round((time.perf_counter() - wall) / 60, 1),
-        "cpu_minutes": round((_cpu_seconds() - cpu) / 60, 1),
+        "cpu_minutes": round((time.process_time() - cpu) / 60, 1),
         **evaluate(name, out),
     }
     out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
-def evaluate(name: str, weights: Path, images: int | None = None) -> dict[str, Any]:
+def evaluate(
+    name: str, weights: Path, images: int | None = None, seed: int = HELD_OUT_SEED
+) -> dict[str, Any]:
     """Measures stored weights on held-out renders.
 
     Args:
         name: model of models.yaml.
         weights: safetensors file.
         images: how many to render; by default as many as the published figures were measured on.
+        seed: the set of renders.
 
     Returns:
         The metric's name ("top1" or "ap50") with its value in 0..1, the number of images and of
@@ -136,10 +150,10 @@ def evaluate(name: str, weights: Path, images: int | None = None) -> dict[str, A
     model.load_state_dict(load_file(weights))
     images = images or _HELD_OUT_IMAGES[record["task"]]
     if record["task"] == "detection":
-        frames = list(detection(HELD_OUT_SEED, images))
+        frames = list(detection(seed, images))
         score = {"ap50": detector.ap50(model, preprocess, frames)}
     else:
-        held_out = classifier.load(HELD_OUT_SEED, images)
+        held_out = classifier.load(seed, images)
         score = {"top1": classifier.accuracy(model, preprocess, held_out)}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "held_out_images": images, **score}
@@ -148,19 +162,19 @@ def evaluate(name: str, weights: Path, images: int | None = None) -> dict[str, A
 class _Progress:
     """Prints a smoothed loss and saves the weights every so often."""
 
-    def __init__(self, recipe: Recipe, save: Callable[[], None]) -> None:
-        self._recipe, self._save, self._start = recipe, save, time.perf_counter()
-        self._smooth = 0.0
+    def __init__(
+        self, recipe: Recipe, weights: Callable[[], dict[str, torch.Tensor]], out: Path
+    ) -> None:
+        self._steps, self._weights, self._out = recipe.steps, weights, out
+        self._start, self._smooth = time.perf_counter(), 0.0
 
     def __call__(self, step: int, value: float) -> None:
-        share = max(1 / step, 0.02)
-        self._smooth += share * (value - self._smooth)
+        self._smooth += max(1 / step, 0.02) * (value - self._smooth)
         if step % 100 == 0:
             seconds = time.perf_counter() - self._start
-            print(f"step {step}/{self._recipe.steps} loss {self._smooth:.3f} {seconds:.0f} s")
-            sys.stdout.flush()
+            print(f"step {step}/{self._steps} loss {self._smooth:.3f} {seconds:.0f} s", flush=True)
         if step % _SAVE_EVERY == 0:
-            self._save()
+            _save(self._weights(), self._out)
 
 
 def _save(weights: dict[str, torch.Tensor], out: Path) -> None:
@@ -168,12 +182,6 @@ def _save(weights: dict[str, torch.Tensor], out: Path) -> None:
     temporary = out.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
     temporary.replace(out)
-
-
-def _cpu_seconds() -> float:
-    """CPU time of this process and of the renderers that it waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from calibration.linears import Linear, constant, find_linears, private_copy, set_constant
 from calibration.ranges import ChannelStatistics
-from calibration.search import Affine, best_affine
+from calibration.local_error import Affine, best_scales
 from calibration.transforms.weights import scale_inputs
 
 
@@ -43,7 +43,7 @@ def migrate_scales(
         matrices = [reader.matrix() for reader in readers if reader.name in quantised]
         if not matrices:
             continue
-        affine = best_affine(_joint(readers, statistics), matrices)
+        affine = best_scales(_joint(readers, statistics), matrices)
         if not affine.is_identity:
             _fold(norm, readers, affine)
     return copy

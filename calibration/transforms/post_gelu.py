@@ -22,37 +22,40 @@ import onnx_ir as ir
 
 from calibration.biases import add_to_bias
 from calibration.linears import Linear, add_constant, find_linears, private_copy
-from calibration.ranges import ChannelStatistics
-from calibration.search import Affine, best_affine
+from calibration.local_error import Affine
 from calibration.transforms.weights import scale_inputs
 
 ACTIVATIONS = frozenset({"Gelu", "Relu", "Swish", "HardSwish"})
 
 
-def centre_activations(
-    model: ir.Model, statistics: Mapping[str, ChannelStatistics], quantised: Collection[str]
-) -> ir.Model:
-    """Inserts Sub and Mul before the linears that read an activation function.
+def lopsided_linears(model: ir.Model, quantised: Collection[str]) -> list[str]:
+    """The int8 MatMuls and Gemms that alone read an activation function's output."""
+    return [
+        linear.name
+        for linear in find_linears(model)
+        if linear.name in quantised
+        and linear.node.op_type != "Conv"
+        and (producer := linear.source.producer()) is not None
+        and producer.op_type in ACTIVATIONS
+        and len(linear.source.uses()) == 1
+        and not linear.source.is_graph_output()
+    ]
+
+
+def centre_activations(model: ir.Model, affines: Mapping[str, Affine]) -> ir.Model:
+    """Inserts a Sub and a Mul before linears.
 
     Args:
         model: Left as it is.
-        statistics: Of the inputs of the linears, by value name.
-        quantised: Names of the linears that will be int8.
+        affines: Linear name -> change of its input; the identity leaves a linear alone.
 
     Returns:
         A copy with the same float output.
     """
     copy = private_copy(model)
     for linear in find_linears(copy):
-        producer = linear.source.producer()
-        if linear.name not in quantised or linear.node.op_type == "Conv" or producer is None:
-            continue
-        if producer.op_type not in ACTIVATIONS or len(linear.source.uses()) != 1:
-            continue
-        observed = statistics[str(linear.source.name)]
-        middle = (observed.low.astype(np.float64) + observed.high) / 2.0
-        affine = best_affine(observed, [linear.matrix()], offset=middle)
-        if not affine.is_identity:
+        affine = affines.get(linear.name)
+        if affine is not None and not affine.is_identity:
             _insert(linear, affine)
     return copy
 

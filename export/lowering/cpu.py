@@ -6,6 +6,8 @@ Rules, in order:
    the shift mask and the window grid fold to constants.
 2. Gather by 0, 1, … n-1 along an axis of length n is the identity (a shift of zero).
 3. x + 0 = x, where 0 does not widen x (an attention without bias or mask).
+4. (x + a) + b = x + (a + b) for constants a and b (position bias and shift mask: one pass over
+   the scores instead of two).
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from export.simplify import inline, simplify
 
 
 class _IdentityGather(RewriteRuleClassBase):
-    def pattern(self, op, data, indices):  # type: ignore[no-untyped-def] # noqa: D102
+    def pattern(self, op, data, indices):  # type: ignore[no-untyped-def]
         return op.Gather(data, indices, _outputs=["gathered"])
 
-    def check(self, context, data, indices, gathered, **_):  # type: ignore[no-untyped-def] # noqa: D102
+    def check(self, context, data, indices, gathered, **_):  # type: ignore[no-untyped-def]
         result = pattern.MatchResult()
         axis = gathered.producer().attributes.get_int("axis", 0)
         index = indices.const_value
@@ -33,15 +35,15 @@ class _IdentityGather(RewriteRuleClassBase):
             return result.fail("The indices are not the identity.", indices)
         return result
 
-    def rewrite(self, op, data, **_):  # type: ignore[no-untyped-def] # noqa: D102
+    def rewrite(self, op, data, **_):  # type: ignore[no-untyped-def]
         return op.Identity(data)
 
 
 class _AddZero(RewriteRuleClassBase):
-    def pattern(self, op, data, zero):  # type: ignore[no-untyped-def] # noqa: D102
+    def pattern(self, op, data, zero):  # type: ignore[no-untyped-def]
         return op.Add(data, zero, _outputs=["total"])
 
-    def check(self, context, data, zero, **_):  # type: ignore[no-untyped-def] # noqa: D102
+    def check(self, context, data, zero, **_):  # type: ignore[no-untyped-def]
         result = pattern.MatchResult()
         if zero.const_value is None or zero.const_value.size > (1 << 20):
             return result.fail("The addend is not a small constant.", zero)
@@ -51,8 +53,23 @@ class _AddZero(RewriteRuleClassBase):
             return result.fail("The addend widens the sum.", zero)
         return result
 
-    def rewrite(self, op, data, **_):  # type: ignore[no-untyped-def] # noqa: D102
+    def rewrite(self, op, data, **_):  # type: ignore[no-untyped-def]
         return op.Identity(data)
+
+
+class _JoinConstants(RewriteRuleClassBase):
+    def pattern(self, op, data, first, second):  # type: ignore[no-untyped-def]
+        return op.Add(op.Add(data, first, _outputs=["inner"]), second)
+
+    def check(self, context, data, first, second, **_):  # type: ignore[no-untyped-def]
+        result = pattern.MatchResult()
+        if first.const_value is None or second.const_value is None:
+            return result.fail("Both addends must be constant.", data)
+        return result
+
+    def rewrite(self, op, data, first, second, **_):  # type: ignore[no-untyped-def]
+        total = first.const_value.numpy() + second.const_value.numpy()
+        return op.Add(data, op.Constant(value=ir.tensor(total)))
 
 
 def _fits(small: ir.Shape, large: ir.Shape | None) -> bool:
@@ -63,11 +80,14 @@ def _fits(small: ir.Shape, large: ir.Shape | None) -> bool:
     return all(s in (1, d) for s, d in pairs)
 
 
-_RULES = RewriteRuleSet([_IdentityGather.rule(), _AddZero.rule()])
+_CLEAN = RewriteRuleSet([_IdentityGather.rule(), _AddZero.rule()])
+_JOIN = RewriteRuleSet([_JoinConstants.rule()])
 
 
 def lowered(model: ir.Model) -> ir.Model:
     """The typed portable graph in primitives; equal to it in every output."""
     graph = inline(model)
-    _RULES.apply_to_model(graph)
-    return simplify(graph)
+    for rules in (_CLEAN, _JOIN):
+        rules.apply_to_model(graph)
+        graph = simplify(graph)
+    return graph

@@ -13,7 +13,6 @@ from export.zoo.attention_interface import use_fused_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
 
 
-
 def use_operators(model: nn.Module) -> None:
     """`FusedAttention` everywhere, and each frozen batch norm folded into its convolution."""
     use_fused_attention(model)

@@ -22,6 +22,7 @@ class WindowedLayer(nn.Module):
     """
 
     def __init__(self, layer: SwinLayer) -> None:
+        """Takes over the modules of `layer`."""
         super().__init__()
         attention = layer.attention
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -45,20 +46,23 @@ class WindowedLayer(nn.Module):
     ) -> tuple[Tensor, None]:
         """As `SwinLayer.forward`: (B, Hh·Ww, C) in and out; attention weights are not kept."""
         height, width = input_dimensions
-        tokens = self.layernorm_before(hidden_states).unflatten(1, (height, width))
-        # Padded after the norm, so that padding is zero for the projections, as in Swin.
         down, right = -height % self.window, -width % self.window
-        if down or right:
-            tokens = nn.functional.pad(tokens, (0, 0, 0, right, 0, down))
+        padded = (height + down, width + right)
+        tokens = self.layernorm_before(hidden_states)
+        if down or right:  # after the norm, so that padding is zero for the projections
+            grid = tokens.unflatten(1, (height, width))
+            tokens = nn.functional.pad(grid, (0, 0, 0, right, 0, down)).flatten(1, 2)
         # A map of one window is not shifted (Swin's own rule).
         shift = 0 if min(height, width) <= self.window else self.shift
+        # Linears see three axes: OpenVINO fuses their bias there, and not on four.
+        qkv = self.qkv(tokens).unflatten(1, padded)
         mixed = window_attention(
-            self.qkv(tokens), self.position_bias, self.window, shift, self.heads, self.scale
+            qkv, self.position_bias, self.window, shift, self.heads, self.scale
         )
-        mixed = self.o_proj(mixed)
+        mixed = self.o_proj(mixed.flatten(1, 2))
         if down or right:
-            mixed = mixed[:, :height, :width]
-        hidden_states = hidden_states + mixed.flatten(1, 2)
+            mixed = mixed.unflatten(1, padded)[:, :height, :width].flatten(1, 2)
+        hidden_states = hidden_states + mixed
         return hidden_states + self.mlp(self.layernorm_after(hidden_states)), None
 
 
@@ -76,16 +80,19 @@ def use_window_attention(model: nn.Module) -> None:
         ValueError: when a stage's map is smaller than its window, where the reference would
             shrink the window and so need another bias table.
     """
-    model.swin.pooler = _Mean()  # type: ignore[union-attr]
-    for stage in model.swin.encoder.layers:  # type: ignore[union-attr]
-        for index, layer in enumerate(stage.blocks):  # type: ignore[arg-type, union-attr]
-            if min(layer.input_resolution) < layer.window_size:
+    swin: Any = model.swin
+    swin.pooler = _Mean()
+    for depth, stage in enumerate(swin.encoder.layers):
+        # Merging pads an odd map, so sizes are halved upwards.
+        tokens = tuple(-(-side // 2**depth) for side in swin.embeddings.patch_grid)
+        for index, layer in enumerate(stage.blocks):
+            if min(tokens) < layer.window_size:
                 raise ValueError(
-                    f"a Swin stage of {layer.input_resolution} tokens is smaller than its window "
+                    f"a Swin stage of {tokens} tokens is smaller than its window "
                     f"of {layer.window_size}: expected an image at least as large as the window "
                     "in the last stage; enlarge image_size or shrink window_size"
                 )
-            stage.blocks[index] = WindowedLayer(layer)  # type: ignore[index, operator, union-attr]
+            stage.blocks[index] = WindowedLayer(layer)
 
 
 _TOP = {

@@ -1,8 +1,14 @@
-"""Training and evaluation of the tiny classifiers."""
+"""Training and evaluation of the tiny classifiers.
+
+A transformer without pretrained weights spends most of its training on telling figure from ground.
+Here its last tokens are also asked which of their pixels belong to the figure, by a linear head
+that is dropped afterwards; that dense target takes it off the initial plateau.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,34 +17,66 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runtime import Preprocess
-from shapes.datasets import classification
+from shapes.datasets import classification_image
+from shapes.scene import FRAME_SIDE
 
-_LABEL_SMOOTHING = 0.05  # keeps logits, hence activation ranges, moderate
+_GRID = 8  # tokens a side at the end of both classifiers
+_CELL = FRAME_SIDE // _GRID
 _ALIKE = 8  # groups of a batch that are transformed alike: cheaper than one by one
 
-Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+class Images(NamedTuple):
+    """Frames uint8 (N, 64, 64, 3), labels int64 (N,) and figure masks bool (N, 64, 64)."""
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.bool_]
 
 
 def load(seed: int, count: int) -> Images:
-    """Renders a set: uint8 (count, 64, 64, 3) and int64 (count,)."""
-    pairs = list(classification(seed, count))
-    return np.stack([frame for frame, _ in pairs]), np.array([label for _, label in pairs])
+    """Renders the first `count` images of a set."""
+    portraits = [classification_image(seed, index) for index in range(count)]
+    return Images(
+        np.stack([portrait.frame for portrait in portraits]),
+        np.array([portrait.label for portrait in portraits]),
+        np.stack([portrait.mask for portrait in portraits]),
+    )
+
+
+class MaskedClassifier(nn.Module):
+    """Wraps a ViT or Swin classifier for training: its tokens also predict the figure's mask."""
+
+    def __init__(self, model: Any) -> None:
+        """Shares the parameters of `model`, a transformers image classifier."""
+        super().__init__()
+        self.model = model
+        self.head = nn.Linear(model.classifier.in_features, _CELL * _CELL)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns class logits (N, classes) and mask logits (N, 64 tokens, 64 pixels)."""
+        outputs = self.model(pixel_values=pixel_values, output_hidden_states=True)
+        tokens = outputs.hidden_states[-1][:, -_GRID * _GRID :]  # without ViT's class token
+        return outputs.logits.float(), self.head(tokens).float()
 
 
 def batch_loss(
     model: nn.Module, preprocess: Preprocess, images: Images, batch: int, seed: int
 ) -> Callable[[], Tensor]:
-    """Returns a function that draws a random augmented batch and returns its cross-entropy."""
-    frames, labels = images
+    """Returns a function that draws a random turned batch and returns its loss.
+
+    The loss is the cross-entropy of the classes plus the mean binary cross-entropy of the masks.
+    """
     rng = np.random.default_rng(seed)
 
     def loss() -> Tensor:
-        chosen = rng.integers(len(frames), size=batch)
-        pixels = _pixels(preprocess, list(_augmented(rng, frames[chosen])))
+        chosen = rng.integers(len(images.frames), size=batch)
+        frames, masks = _turned(rng, images.frames[chosen], images.masks[chosen])
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(pixel_values=pixels).logits
-        wanted = torch.from_numpy(labels[chosen])
-        return functional.cross_entropy(logits.float(), wanted, label_smoothing=_LABEL_SMOOTHING)
+            logits, mask_logits = model(_pixels(preprocess, frames))
+        by_class = functional.cross_entropy(logits, torch.from_numpy(images.labels[chosen]))
+        cells = masks.reshape(batch, _GRID, _CELL, _GRID, _CELL).swapaxes(2, 3)
+        wanted = torch.from_numpy(cells.reshape(mask_logits.shape).astype(np.float32))
+        return by_class + functional.binary_cross_entropy_with_logits(mask_logits, wanted)
 
     return loss
 
@@ -46,28 +84,34 @@ def batch_loss(
 @torch.no_grad()
 def accuracy(model: nn.Module, preprocess: Preprocess, images: Images) -> float:
     """Top-1 accuracy in 0..1, computed in float32."""
-    frames, labels = images
     model.eval()
     found = [
-        model(pixel_values=_pixels(preprocess, list(part))).logits.argmax(1).numpy()
-        for part in np.array_split(frames, -(-len(frames) // 100))
+        model(pixel_values=_pixels(preprocess, part)).logits.argmax(1).numpy()
+        for part in np.array_split(images.frames, -(-len(images.frames) // 100))
     ]
-    return float((np.concatenate(found) == labels).mean())
+    return float((np.concatenate(found) == images.labels).mean())
 
 
-def _pixels(preprocess: Preprocess, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(preprocess(frames).inputs["pixel_values"])
+def _pixels(preprocess: Preprocess, frames: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(preprocess(list(frames)).inputs["pixel_values"])
 
 
-def _augmented(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Changes (N, 64, 64, 3) frames in ways that the rendered world is indifferent to.
+def _turned(
+    rng: np.random.Generator, frames: NDArray[np.uint8], masks: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Changes a batch in ways that the rendered world is indifferent to.
 
     Figures stand at any angle, mirrored or not, in colours that say nothing of their class.
     """
     frames = frames[..., rng.permutation(3)]
     parts = []
-    for part in np.array_split(frames, _ALIKE):
-        part = np.rot90(part, rng.integers(4), axes=(1, 2))
-        part = part[:, :, ::-1] if rng.integers(2) else part
-        parts.append(255 - part if rng.integers(2) else part)
-    return np.concatenate(parts)
+    for frame, mask in zip(
+        np.array_split(frames, _ALIKE), np.array_split(masks, _ALIKE), strict=True
+    ):
+        turns, mirror = int(rng.integers(4)), 1 - 2 * int(rng.integers(2))
+        frame = 255 - frame if rng.integers(2) else frame
+        parts.append(
+            tuple(np.rot90(part, turns, axes=(1, 2))[:, :, ::mirror] for part in (frame, mask))
+        )
+    turned, turned_masks = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return turned, turned_masks

@@ -26,10 +26,11 @@ from shapes.figures import DETECTION_NAMES
 from shapes.scene import Annotated
 from shapes.training.detr_loss import Targets, set_loss, token_loss
 
-_GROUPS = 4
+GROUPS = 4
+"""Groups of queries in training."""
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
     """A frame uint8 (H, W, 3), boxes (M, 4) cxcywh as shares of the frame, and labels (M,)."""
 
     frame: NDArray[np.uint8]
@@ -68,7 +69,7 @@ class GroupedDetr(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.detr = detr
         queries = detr.model.query_position_embeddings
-        self.extra = nn.Embedding((_GROUPS - 1) * queries.num_embeddings, queries.embedding_dim)
+        self.extra = nn.Embedding((GROUPS - 1) * queries.num_embeddings, queries.embedding_dim)
         self.token_classifier = nn.Linear(queries.embedding_dim, detr.config.num_labels + 1)
         self.token_boxes = nn.Linear(queries.embedding_dim, 4)
         self._states: list[Tensor] = []
@@ -94,14 +95,14 @@ class GroupedDetr(nn.Module):
         ).last_hidden_state
         images, width = tokens.shape[0], tokens.shape[2]
         queries = torch.cat([base.query_position_embeddings.weight, self.extra.weight])
-        queries = queries.view(_GROUPS, 1, -1, width).expand(-1, images, -1, -1).flatten(0, 1)
+        queries = queries.view(GROUPS, 1, -1, width).expand(-1, images, -1, -1).flatten(0, 1)
         self._states.clear()
         base.decoder(
             inputs_embeds=torch.zeros_like(queries),
-            spatial_position_embeddings=position.repeat(_GROUPS, 1, 1),
+            spatial_position_embeddings=position.repeat(GROUPS, 1, 1),
             object_queries_position_embeddings=queries,
-            encoder_hidden_states=encoded.repeat(_GROUPS, 1, 1),
-            encoder_attention_mask=seen.repeat(_GROUPS, 1),
+            encoder_hidden_states=encoded.repeat(GROUPS, 1, 1),
+            encoder_attention_mask=seen.repeat(GROUPS, 1),
         )
         states = base.decoder.layernorm(torch.stack(self._states))
         states = states.view(-1, images, *states.shape[2:])
@@ -124,9 +125,7 @@ def batch_loss(
     def loss() -> Tensor:
         # Batches of one orientation waste less on padding; mixed ones teach the mask.
         portrait = rng.integers(2) if rng.uniform() < 0.8 else None
-        chosen = [
-            _turned(rng, samples[i], portrait) for i in rng.integers(len(samples), size=batch)
-        ]
+        chosen = [turned(rng, samples[i], portrait) for i in rng.integers(len(samples), size=batch)]
         inputs = preprocess([sample.frame for sample in chosen]).inputs
         pixels = torch.from_numpy(inputs["pixel_values"]).contiguous(
             memory_format=torch.channels_last
@@ -134,7 +133,7 @@ def batch_loss(
         with torch.autocast("cpu", torch.bfloat16):
             found: Predictions = model(pixels, torch.from_numpy(inputs["pixel_mask"]))
         targets = _targets(chosen)
-        by_query = set_loss(found.logits, found.boxes, targets) / _GROUPS
+        by_query = set_loss(found.logits, found.boxes, targets) / GROUPS
         return by_query + token_loss(found.token_logits, found.token_boxes, found.mask, targets)
 
     return loss
@@ -180,14 +179,14 @@ def _thaw(module: nn.Module) -> None:
             _thaw(child)
 
 
-def _sample(image: Annotated) -> _Sample:
+def _sample(image: Annotated) -> Sample:
     height, width = image.frame.shape[:2]
     corners = image.boxes / np.array([width, height, width, height], np.float32)
     low, high = corners[:, :2], corners[:, 2:]
-    return _Sample(image.frame, np.concatenate([(low + high) / 2, high - low], 1), image.labels)
+    return Sample(image.frame, np.concatenate([(low + high) / 2, high - low], 1), image.labels)
 
 
-def _turned(rng: np.random.Generator, sample: _Sample, portrait: int | None) -> _Sample:
+def turned(rng: np.random.Generator, sample: Sample, portrait: int | None) -> Sample:
     """Transposes and mirrors a sample at random, to the wanted orientation if there is one."""
     frame, boxes, labels = sample
     is_portrait = frame.shape[0] > frame.shape[1]
@@ -197,10 +196,10 @@ def _turned(rng: np.random.Generator, sample: _Sample, portrait: int | None) -> 
         if rng.integers(2):
             frame, boxes = np.flip(frame, axis), boxes.copy()
             boxes[:, centre] = 1 - boxes[:, centre]
-    return _Sample(frame, boxes, labels)
+    return Sample(frame, boxes, labels)
 
 
-def _targets(samples: Sequence[_Sample]) -> Targets:
+def _targets(samples: Sequence[Sample]) -> Targets:
     counts = [len(sample.labels) for sample in samples]
     boxes = torch.full((len(samples), max(counts), 4), 0.5)
     labels = torch.zeros((len(samples), max(counts)), dtype=torch.long)
