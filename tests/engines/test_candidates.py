@@ -1,0 +1,118 @@
+"""Candidates are refused when they compute something else, and the fastest of the rest is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.candidates import Candidate, NoFaithfulEngineError, Probe, choose, measure_all
+from engines.faithfulness import compare
+from engines.latency import Latency
+from runtime.backends import open_session
+from tests.engines.conv_graph import save_patch_graph
+
+
+def probe(path: Path) -> Probe:
+    rng = np.random.default_rng(1)
+    images = [
+        {"pixel_values": rng.normal(size=(1, 3, 32, 32)).astype(np.float32)} for _ in range(16)
+    ]
+    session = open_session("onnxruntime", path, faithful=True)
+    reference = [{"logits": session.run(image)["logits"][0]} for image in images]
+    session.close()
+    return Probe(images, reference, [images[0]])
+
+
+def measured(path: Path) -> dict[str, Candidate]:
+    found = measure_all(
+        {"int8": path}, ("openvino", "onnxruntime"), ("int8",), probe(path), lambda _: None
+    )
+    return {candidate.backend: candidate for candidate in found}
+
+
+def test_a_back_end_that_misreads_the_graph_is_refused(tmp_path: Path) -> None:
+    """OpenVINO 2026.4 on a quantised Conv output: cosine below 0 where 1 is right."""
+    path = tmp_path / "graph.onnx"
+    save_patch_graph(path, quantise_conv_output=True)
+    found = measured(path)
+    assert "cosine" in found["openvino"].obstacle
+    assert not found["onnxruntime"].obstacle
+    kept, _ = choose(list(found.values()))
+    assert kept.backend == "onnxruntime"
+
+
+def test_our_placement_is_read_alike_by_both(tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    save_patch_graph(path, quantise_conv_output=False)
+    found = measured(path)
+    for candidate in found.values():
+        assert not candidate.obstacle
+        assert candidate.faithfulness is not None
+        # float32 sums in another order, through one quantisation that may flip a rounding
+        assert candidate.faithfulness.cosine > 0.999
+
+
+def test_a_graph_that_does_not_load_is_an_obstacle_not_a_crash(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.onnx", tmp_path / "bad.onnx"
+    save_patch_graph(good, quantise_conv_output=False)
+    bad.write_bytes(good.read_bytes())
+    ready = probe(good)
+    found = measure_all({"int8": bad}, ("nonesuch",), ("int8",), ready, lambda _: None)
+    assert "nonesuch" in found[0].obstacle
+    with pytest.raises(NoFaithfulEngineError, match="nonesuch"):
+        choose(found)
+
+
+def candidate(precision: str, ms: float, wanted: bool = True, obstacle: str = "") -> Candidate:
+    times = {1: Latency(1, ms, ms, ms, 5), 8: Latency(8, 8 * ms, 8 * ms, 8 * ms, 5)}
+    return Candidate(precision, "openvino", wanted, "1", None, times, obstacle)
+
+
+def test_the_fastest_wanted_and_faithful_is_kept() -> None:
+    slow, fast = candidate("int8", 2.0), candidate("fp32", 1.0, wanted=False)
+    broken = candidate("int8", 0.1, obstacle="cosine 0.8")
+    kept, why = choose([slow, fast, broken])
+    assert kept is slow
+    assert "SLOWER than fp32" in why
+
+
+def test_auto_keeps_float_when_int8_does_not_pay() -> None:
+    kept, why = choose([candidate("int8", 2.0), candidate("fp32", 1.0)])
+    assert kept.precision == "fp32"
+    assert "2.00 times as fast as int8" in why
+
+
+def test_time_per_image_is_the_geometric_mean_over_batches() -> None:
+    times = {1: Latency(1, 4.0, 4, 4, 5), 8: Latency(8, 8.0, 8, 8, 5)}
+    # 4 ms an image at batch 1 and 1 ms at batch 8
+    assert Candidate("int8", "x", True, latency=times).milliseconds == pytest.approx(2.0)
+
+
+def rows(*best: int) -> list[dict[str, np.ndarray]]:
+    return [{"logits": np.eye(4, dtype=np.float32)[index] + 0.1} for index in best]
+
+
+def test_agreement_and_margin_follow_mcnemar() -> None:
+    truth, written = rows(0, 1, 2, 3), rows(0, 1, 2, 0)
+    found = compare(rows(0, 1, 3, 0), written, truth)
+    assert (found.agreement, found.semantics_agreement) == (0.5, 0.75)
+    assert found.margin == pytest.approx(1.96 * 1 / 4)  # one decision of four differs
+
+
+def test_losing_agreement_beyond_chance_is_an_obstacle() -> None:
+    n = 100
+    truth = rows(*[0] * n)
+    # the same direction but for the winner: cosine stays above 0.99
+    near = {"logits": np.array([1.0, 1.001, 0.5, 0.5], np.float32)}
+    base = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
+    found = compare([near] * n, [base] * n, truth)
+    assert found.cosine > 0.999
+    # All hundred are lost: 1 - 0.196 is more than the sampling error explains.
+    assert "agrees with PyTorch" in found.obstacle
+
+
+def test_nan_is_never_faithful() -> None:
+    broken = [{"logits": np.full(4, np.nan, np.float32)}]
+    assert "cosine" in compare(broken, rows(0), rows(0)).obstacle
