@@ -25,12 +25,11 @@ def add_to_bias(linear: Linear, delta: np.ndarray) -> None:
 
 def detach_bias(conv: ir.Node) -> None:
     """Moves a Conv's constant bias into an Add after it (the same sum, one more node)."""
-    bias = constant(conv.inputs[2]) if len(conv.inputs) > 2 else None
-    weight = conv.inputs[1]
-    if bias is None or weight is None or weight.shape is None:
+    value, weight = conv.inputs[2] if len(conv.inputs) > 2 else None, conv.inputs[1]
+    bias = constant(value)
+    if bias is None or value is None or weight is None or weight.shape is None:
         return
-    name = str(conv.inputs[2].name)
-    alone = len(conv.inputs[2].uses()) == 1
+    name, alone = str(value.name), len(value.uses()) == 1
     conv.resize_inputs(2)
     assert isinstance(conv.graph, ir.Graph)
     if alone:

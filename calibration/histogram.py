@@ -23,6 +23,7 @@ class Histogram:
     """Counts of float32 values over [-limit, limit), with their exact minimum and maximum."""
 
     def __init__(self) -> None:
+        """Of no values."""
         self.counts = np.zeros(BINS, np.int64)
         self.exponent: int | None = None
         self.low = math.inf

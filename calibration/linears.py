@@ -35,7 +35,7 @@ class Linear:
         """The axis of the weight tensor that runs over output channels."""
         if self.node.op_type == "Conv":
             return 0
-        transposed = self.node.op_type == "Gemm" and self.node.attributes.get_int("transB", 0)
+        transposed = self.node.op_type == "Gemm" and _flag(self.node, "transB")
         return 0 if transposed else 1
 
     def matrix(self) -> np.ndarray:
@@ -53,11 +53,15 @@ class Linear:
         if self.node.op_type == "Gemm":
             attributes = self.node.attributes
             plain = attributes.get_float("alpha", 1.0) == attributes.get_float("beta", 1.0) == 1.0
-            if not plain or attributes.get_int("transA", 0):
+            if not plain or _flag(self.node, "transA"):
                 return "a Gemm with alpha, beta or transA set"
         if self.node.op_type == "Conv" and self.source.is_graph_input():
             return "reads the input image directly: few multiplications, full-range pixels"
         return None
+
+
+def _flag(node: ir.Node, name: str) -> bool:
+    return bool(node.attributes.get_int(name) or 0)
 
 
 def private_copy(model: ir.Model) -> ir.Model:

@@ -44,7 +44,7 @@ def smoothing_scales(spread: np.ndarray, matrix: np.ndarray, strength: float) ->
     # A dead channel (or one without weights) says nothing: keep it in the middle.
     log_spread, log_weight = _log(spread.astype(np.float64)), _log(largest)
     exponent = strength * log_spread - (1.0 - strength) * log_weight
-    return np.exp(exponent - exponent.mean())
+    return np.asarray(np.exp(exponent - exponent.mean()))
 
 
 def best_scales(statistics: ChannelStatistics, matrices: Sequence[np.ndarray]) -> Affine:

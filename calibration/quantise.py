@@ -59,7 +59,7 @@ def quantised_from_onnx(model: ir.Model, batches: Batches, settings: Settings) -
     """Quantises every linear that gains from it to W8A8.
 
     Args:
-        model: Float graph (see plan of the export); left as it is.
+        model: Float graph (MatMul, Gemm and Conv linears, named nodes); left as it is.
         batches: Calibration inputs; read two to three times, one image at a time.
         settings: See `Settings`.
 

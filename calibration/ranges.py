@@ -36,6 +36,7 @@ class ChannelStatistics:
     """
 
     def __init__(self) -> None:
+        """Of no values."""
         self.low = np.full(1, np.inf, np.float32)
         self.high = np.full(1, -np.inf, np.float32)
         self.rows: list[np.ndarray] = []

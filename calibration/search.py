@@ -24,7 +24,7 @@ from calibration.local_error import Affine, fake_quantised, smoothing_scales
 from calibration.ranges import ChannelStatistics
 
 STRENGTHS = (0.0, 0.5, 0.7, 0.85, 1.0)
-QUIET = 0.5
+QUIET = 0.75
 
 
 def search_affines(
@@ -127,7 +127,8 @@ def _parametrise(linear: Linear) -> None:
     flag = parameter("int8", np.array(False))
     offset = parameter("offset", np.zeros(inputs, np.float32))
     factor = parameter("factor", np.ones(inputs, np.float32))
-    limits = [add_constant(graph, f"{name}/limit", np.float32(x)) for x in (-128.0, 127.0)]
+    bounds = (np.array(-128.0, np.float32), np.array(127.0, np.float32))
+    limits = [add_constant(graph, f"{name}/limit", bound) for bound in bounds]
     centred = ir.node("Sub", [linear.source, offset])
     scaled = ir.node("Mul", [centred.outputs[0], factor])
     rounded = ir.node("Round", [scaled.outputs[0]])

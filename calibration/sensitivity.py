@@ -72,10 +72,11 @@ def _outputs(model: ir.Model, names: Collection[str]) -> dict[str, str]:
     for node in model.graph:
         if node.name in names:
             value = node.outputs[0]
-            uses = value.uses()
-            if len(uses) == 1 and uses[0].node.op_type == "Add" and not value.is_graph_output():
-                other = uses[0].node.inputs[1 - uses[0].idx]
-                value = uses[0].node.outputs[0] if other and other.is_initializer() else value
+            use = next(iter(value.uses()), None)
+            if use is not None and use.node.op_type == "Add" and len(value.uses()) == 1:
+                other = use.node.inputs[1 - use.idx]
+                if other is not None and other.is_initializer():
+                    value = use.node.outputs[0]
             found[str(node.name)] = str(value.name)
     missing = set(names) - set(found)
     if missing:

@@ -29,14 +29,15 @@ def preprocess_from(record: Mapping[str, Any], default: Preprocess) -> Preproces
     for key, wanted in (("do_resize", True), ("do_rescale", True), ("do_pad", default.pad)):
         if bool(record.get(key, wanted)) is not wanted:
             raise _unsupported(key, record[key], str(wanted).lower())
-    if abs(record.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
+    factor = record.get("rescale_factor", 1 / 255)
+    if not isinstance(factor, float | int) or abs(factor * 255 - 1) > 1e-6:
         raise _unsupported("rescale_factor", record["rescale_factor"], "1/255")
     fields: dict[str, Any] = {"color": "RGB"}
     if "size" in record:
         # A folder's crop replaces the record's, which belongs to another resize.
         fields |= _size(record) | {"crop": _crop(record)}
     if "resample" in record:
-        if record["resample"] not in _RESAMPLE:
+        if record["resample"] not in tuple(_RESAMPLE):
             raise _unsupported("resample", record["resample"], "0, 1, 2 or 3")
         fields["interpolation"] = _RESAMPLE[record["resample"]]
     if not record.get("do_normalize", True):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,6 +16,8 @@ from runtime import Preprocess
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_FILE = ROOT / "models.yaml"
 Precision = Literal["fp32", "fp16", "int8"]
+FamilyName = Literal["vit", "swin", "detr"]
+_FAMILIES = get_args(FamilyName)
 
 
 class SpecError(ValueError):
@@ -77,7 +80,7 @@ class ModelSpec(_Record):
     """
 
     name: str
-    family: Literal["vit", "swin", "detr"]
+    family: FamilyName
     task: Literal["classification", "detection"]
     config: dict[str, Any]
     weights: Weights
@@ -124,12 +127,18 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
         tree, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+    _refuse_duplicates(path, tree)
     if not isinstance(data, dict) or not isinstance(data.get("models"), dict):
         raise SpecError(f"{path.name}: expected the keys `families` and `models` at the top")
     for extra in sorted(data.keys() - {"families", "models"}):
         line = _line(tree, (extra,))
         raise SpecError(f"{path.name}, line {line}: unknown key `{extra}`; use families or models")
     families = data.get("families") or {}
+    for extra in sorted(families.keys() - set(_FAMILIES)):
+        line = _line(tree, ("families", extra))
+        raise SpecError(
+            f"{path.name}, line {line}: unknown family `{extra}`; use {', '.join(_FAMILIES)}"
+        )
     return {
         name: _record(path, tree, name, record, families) for name, record in data["models"].items()
     }
@@ -152,9 +161,13 @@ def _record(path: Path, tree: Any, name: str, record: Any, families: Any) -> Mod
     try:
         return ModelSpec(**{"name": name, **shared, **record})
     except ValidationError as error:
-        first = error.errors()[0]
-        keys = tuple(str(key) for key in first["loc"])
-        line = _line(tree, ("models", name, *keys))
+        # An unknown key explains the missing one beside it.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        keys = (*(str(key) for key in first["loc"]), *_culprit(first))
+        # What a record leaves out comes from its family.
+        inherited = keys[0] not in record and keys[0] in shared
+        above = ("families", record["family"]) if inherited else ("models", name)
+        line = _line(tree, (*above, *keys))
         what = f"`{'.'.join(keys)}` of {name}"
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(keys[-1], ModelSpec.model_fields, n=1)
@@ -167,14 +180,51 @@ def _record(path: Path, tree: Any, name: str, record: Any, families: Any) -> Mod
         raise SpecError(f"{path.name}, line {line}: {name}: {error}") from error
 
 
+def _culprit(error: Any) -> tuple[str, ...]:
+    """The key within a refused mapping that the message names first; none where it names none."""
+    if error["type"] != "value_error" or not isinstance(error["input"], dict):
+        return ()
+    found = {key: re.search(rf"\b{re.escape(str(key))}\b", error["msg"]) for key in error["input"]}
+    named = sorted((match.start(), str(key)) for key, match in found.items() if match)
+    return (named[0][1],) if named else ()
+
+
+def _refuse_duplicates(path: Path, node: Any) -> None:
+    """YAML's loader would take the last of equal keys and drop the others."""
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise SpecError(
+                    f"{path.name}, line {line}: `{key.value}` is given again, first in line "
+                    f"{first[key.value]}; keep one"
+                )
+            first[key.value] = line
+            _refuse_duplicates(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_duplicates(path, value)
+
+
 def _line(node: Any, keys: tuple[str, ...]) -> int:
     """1-based line of the deepest of `keys` that the document has under `node`."""
     line: int = node.start_mark.line + 1
     for key in keys:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        pairs = [(k, v) for k, v in node.value if k.value == key]
+        pairs = [(k, v) for k, v in _entries(node) if k.value == key]
         if not pairs:
             break
         line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
     return line
+
+
+def _entries(node: Any) -> Iterator[tuple[Any, Any]]:
+    """A mapping's keys and values, its own before those it merges with `<<`; a list's items."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield yaml.ScalarNode("", str(index), item.start_mark), item
+    if isinstance(node, yaml.MappingNode):
+        yield from node.value
+        for key, value in node.value:
+            if key.value == "<<":
+                yield from _entries(value)

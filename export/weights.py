@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import transformers
 from torch import nn
 
 from export.processor_config import preprocess_from
-from export.spec import ROOT, ModelSpec
+from export.spec import ROOT, ModelSpec, SpecError
 from export.weight_files import WeightsError, locate, read_json, read_state, weight_file
 from export.zoo import FAMILIES
 from export.zoo.family import StateDict
@@ -56,7 +57,7 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     """
     if weights == "random":
         torch.manual_seed(seed)
-        module = _build(spec, {}).eval()
+        module = _build(spec).eval()
         return Reference(
             module, spec.preprocess, spec.labels, {"weights": "random", "seed": seed, "sha256": ""}
         )
@@ -85,8 +86,21 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     )
 
 
-def _build(spec: ModelSpec, overrides: dict[str, Any]) -> nn.Module:
-    config = transformers.AutoConfig.for_model(spec.family, **{**spec.config, **overrides})
+def _config(spec: ModelSpec, overrides: Mapping[str, Any]) -> Any:
+    """The family's configuration; `transformers` itself would keep a misspelt key silently."""
+    known = transformers.AutoConfig.for_model(spec.family)
+    for key in spec.config:
+        if not hasattr(known, key):
+            near = difflib.get_close_matches(key, vars(known), n=1)
+            raise SpecError(
+                f"models.yaml: `config.{key}` of {spec.name} is not a setting of a {spec.family}"
+                + (f"; did you mean `{near[0]}`?" if near else f"; see {type(known).__name__}")
+            )
+    return transformers.AutoConfig.for_model(spec.family, **{**spec.config, **overrides})
+
+
+def _build(spec: ModelSpec) -> nn.Module:
+    config = _config(spec, {})
     auto = getattr(transformers, FAMILIES[spec.family].auto_class)
     module: nn.Module = auto.from_config(config)
     return module.float()
@@ -100,7 +114,7 @@ def _to_hugging_face(spec: ModelSpec, state: StateDict) -> tuple[str, StateDict]
 
 
 def _fill(spec: ModelSpec, state: StateDict, overrides: dict[str, Any], file: Path) -> nn.Module:
-    config = transformers.AutoConfig.for_model(spec.family, **{**spec.config, **overrides})
+    config = _config(spec, overrides)
     auto = getattr(transformers, FAMILIES[spec.family].auto_class)
     model_class = auto._model_mapping[type(config)]
     state = {name: tensor.float() for name, tensor in state.items() if tensor.is_floating_point()}

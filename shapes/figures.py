@@ -91,7 +91,8 @@ def _crescent() -> NDArray[np.float64]:
     inner = np.linspace(2 * np.pi - inner_angle, inner_angle, _CURVE_POINTS)
     outside = np.stack([np.cos(outer), np.sin(outer)], axis=1)
     inside = np.stack([shift + radius * np.cos(inner), radius * np.sin(inner)], axis=1)
-    return np.concatenate([outside, inside]) + np.array([0.2, 0.0])
+    points: NDArray[np.float64] = np.concatenate([outside, inside]) + np.array([0.2, 0.0])
+    return points
 
 
 def _heart() -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from transformers import (
 
 from runtime import Preprocess
 from shapes.datasets import detection
-from shapes.training import classifier, detector
+from shapes.training import classifier, detection_batches, detector, scores
 from shapes.training.loop import Recipe, fit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,10 +100,9 @@ def prepare(record: dict[str, Any], recipe: Recipe, seed: int) -> Training:
     torch.manual_seed(seed)
     model = build(record)
     if record["task"] == "detection":
-        # oneDNN's convolutions are faster on channels-last tensors.
-        grouped = detector.GroupedDetr(model).to(memory_format=torch.channels_last)
+        grouped = detector.GroupedDetr(model)
         frames = list(detection(seed, recipe.images))
-        loss = detector.batch_loss(grouped, preprocess, frames, recipe.batch, seed)
+        loss = detection_batches.batch_loss(grouped, preprocess, frames, recipe.batch, seed)
         return Training(grouped, loss, partial(detector.deployable, grouped))
     images = classifier.load(seed, recipe.images)
     masked = classifier.MaskedClassifier(model)
@@ -151,10 +150,10 @@ def evaluate(
     images = images or _HELD_OUT_IMAGES[record["task"]]
     if record["task"] == "detection":
         frames = list(detection(seed, images))
-        score = {"ap50": detector.ap50(model, preprocess, frames)}
+        score = {"ap50": scores.ap50(model, preprocess, frames)}
     else:
         held_out = classifier.load(seed, images)
-        score = {"top1": classifier.accuracy(model, preprocess, held_out)}
+        score = {"top1": scores.accuracy(model, preprocess, held_out)}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "held_out_images": images, **score}
 

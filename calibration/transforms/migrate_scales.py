@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.linears import Linear, constant, find_linears, private_copy, set_constant
-from calibration.ranges import ChannelStatistics
 from calibration.local_error import Affine, best_scales
+from calibration.ranges import ChannelStatistics
 from calibration.transforms.weights import scale_inputs
 
 
@@ -94,9 +94,7 @@ def keeps_last_axis(node: ir.Node) -> bool:
     return False
 
 
-def _joint(
-    readers: list[Linear], statistics: Mapping[str, ChannelStatistics]
-) -> ChannelStatistics:
+def _joint(readers: list[Linear], statistics: Mapping[str, ChannelStatistics]) -> ChannelStatistics:
     """Statistics over all values that the readers see (the same rows, perhaps rearranged)."""
     joint = ChannelStatistics()
     for name in sorted({str(reader.source.name) for reader in readers}):

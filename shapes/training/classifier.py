@@ -72,28 +72,15 @@ def batch_loss(
         chosen = rng.integers(len(images.frames), size=batch)
         frames, masks = _turned(rng, images.frames[chosen], images.masks[chosen])
         with torch.autocast("cpu", torch.bfloat16):
-            logits, mask_logits = model(_pixels(preprocess, frames))
+            logits, mask_logits = model(
+                torch.from_numpy(preprocess(list(frames)).inputs["pixel_values"])
+            )
         by_class = functional.cross_entropy(logits, torch.from_numpy(images.labels[chosen]))
         cells = masks.reshape(batch, _GRID, _CELL, _GRID, _CELL).swapaxes(2, 3)
         wanted = torch.from_numpy(cells.reshape(mask_logits.shape).astype(np.float32))
         return by_class + functional.binary_cross_entropy_with_logits(mask_logits, wanted)
 
     return loss
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, preprocess: Preprocess, images: Images) -> float:
-    """Top-1 accuracy in 0..1, computed in float32."""
-    model.eval()
-    found = [
-        model(pixel_values=_pixels(preprocess, part)).logits.argmax(1).numpy()
-        for part in np.array_split(images.frames, -(-len(images.frames) // 100))
-    ]
-    return float((np.concatenate(found) == images.labels).mean())
-
-
-def _pixels(preprocess: Preprocess, frames: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(preprocess(list(frames)).inputs["pixel_values"])
 
 
 def _turned(

@@ -9,33 +9,14 @@ matched on its own (Group DETR, Chen et al. 2023, arXiv:2207.13085); only the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.models.detr.modeling_detr import DetrForObjectDetection, DetrFrozenBatchNorm2d
 
-from runtime import Preprocess
-from runtime.drift.detection import average_precision
-from runtime.drift.matching import match
-from runtime.postprocess import Detections, detect
-from shapes.figures import DETECTION_NAMES
-from shapes.scene import Annotated
-from shapes.training.detr_loss import Targets, set_loss, token_loss
-
 GROUPS = 4
 """Groups of queries in training."""
-
-
-class Sample(NamedTuple):
-    """A frame uint8 (H, W, 3), boxes (M, 4) cxcywh as shares of the frame, and labels (M,)."""
-
-    frame: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
 
 
 class Predictions(NamedTuple):
@@ -67,6 +48,9 @@ class GroupedDetr(nn.Module):
         for module in detr.model.backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for parameter in detr.parameters():
+            if parameter.dim() == 4:  # oneDNN's convolutions are faster on channels-last tensors
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.detr = detr
         queries = detr.model.query_position_embeddings
         self.extra = nn.Embedding((GROUPS - 1) * queries.num_embeddings, queries.embedding_dim)
@@ -115,59 +99,10 @@ class GroupedDetr(nn.Module):
         )
 
 
-def batch_loss(
-    model: GroupedDetr, preprocess: Preprocess, images: Sequence[Annotated], batch: int, seed: int
-) -> Callable[[], Tensor]:
-    """Returns a function that draws a random turned batch and returns DETR's loss on it."""
-    rng = np.random.default_rng(seed)
-    samples = [_sample(image) for image in images]
-
-    def loss() -> Tensor:
-        # Batches of one orientation waste less on padding; mixed ones teach the mask.
-        portrait = rng.integers(2) if rng.uniform() < 0.8 else None
-        chosen = [turned(rng, samples[i], portrait) for i in rng.integers(len(samples), size=batch)]
-        inputs = preprocess([sample.frame for sample in chosen]).inputs
-        pixels = torch.from_numpy(inputs["pixel_values"]).contiguous(
-            memory_format=torch.channels_last
-        )
-        with torch.autocast("cpu", torch.bfloat16):
-            found: Predictions = model(pixels, torch.from_numpy(inputs["pixel_mask"]))
-        targets = _targets(chosen)
-        by_query = set_loss(found.logits, found.boxes, targets) / GROUPS
-        return by_query + token_loss(found.token_logits, found.token_boxes, found.mask, targets)
-
-    return loss
-
-
 def deployable(model: GroupedDetr) -> dict[str, Tensor]:
     """Returns the weights of the published module: frozen batch norms, the first query group."""
     state: dict[str, Tensor] = model.detr.state_dict()
     return {name: value for name, value in state.items() if "num_batches_tracked" not in name}
-
-
-@torch.no_grad()
-def ap50(
-    detr: DetrForObjectDetection, preprocess: Preprocess, images: Sequence[Annotated]
-) -> float:
-    """COCO average precision at IoU 0.5 of all queries' boxes, without a score threshold."""
-    detr.eval()
-    found: list[Detections] = []
-    for start in range(0, len(images), 32):
-        batch = preprocess([image.frame for image in images[start : start + 32]])
-        inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
-        outputs: Any = detr(**inputs)
-        arrays = outputs.logits.numpy(), outputs.pred_boxes.numpy()
-        found.extend(detect(*arrays, batch.frame_sizes, DETECTION_NAMES, threshold=0.0))
-    truths = [
-        Detections(
-            boxes=image.boxes,
-            scores=np.ones(len(image.labels), np.float32),
-            labels=tuple(DETECTION_NAMES[label] for label in image.labels),
-            indices=image.labels,
-        )
-        for image in images
-    ]
-    return float(average_precision(match(found, truths), np.ones((1, len(images))))[0, 0])
 
 
 def _thaw(module: nn.Module) -> None:
@@ -177,33 +112,3 @@ def _thaw(module: nn.Module) -> None:
             setattr(module, name, nn.BatchNorm2d(child.weight.numel()))
         else:
             _thaw(child)
-
-
-def _sample(image: Annotated) -> Sample:
-    height, width = image.frame.shape[:2]
-    corners = image.boxes / np.array([width, height, width, height], np.float32)
-    low, high = corners[:, :2], corners[:, 2:]
-    return Sample(image.frame, np.concatenate([(low + high) / 2, high - low], 1), image.labels)
-
-
-def turned(rng: np.random.Generator, sample: Sample, portrait: int | None) -> Sample:
-    """Transposes and mirrors a sample at random, to the wanted orientation if there is one."""
-    frame, boxes, labels = sample
-    is_portrait = frame.shape[0] > frame.shape[1]
-    if rng.integers(2) if portrait is None else is_portrait != bool(portrait):
-        frame, boxes = frame.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
-    for axis, centre in ((1, 0), (0, 1)):
-        if rng.integers(2):
-            frame, boxes = np.flip(frame, axis), boxes.copy()
-            boxes[:, centre] = 1 - boxes[:, centre]
-    return Sample(frame, boxes, labels)
-
-
-def _targets(samples: Sequence[Sample]) -> Targets:
-    counts = [len(sample.labels) for sample in samples]
-    boxes = torch.full((len(samples), max(counts), 4), 0.5)
-    labels = torch.zeros((len(samples), max(counts)), dtype=torch.long)
-    for row, (count, sample) in enumerate(zip(counts, samples, strict=True)):
-        boxes[row, :count] = torch.from_numpy(sample.boxes)
-        labels[row, :count] = torch.from_numpy(sample.labels)
-    return Targets(boxes, labels, counts)

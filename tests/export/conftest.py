@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
-import onnx
-import onnx.inliner
 import onnx_ir as ir
 import pytest
-from tiny_models import TINY, Tiny
-from torch import nn
+from exported_models import Exported
+from tiny_models import TINY
 
 from export.to_onnx import onnx_from_module
-
-
-@dataclass(frozen=True, eq=False)
-class Exported:
-    """A tiny reference, and the portable graph made from it."""
-
-    tiny: Tiny
-    module: nn.Module
-    model: ir.Model
-    proto: onnx.ModelProto
-
-    @property
-    def inlined(self) -> onnx.ModelProto:
-        """Without local functions, which OpenVINO does not read."""
-        return onnx.inliner.inline_local_functions(self.proto)
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
 from collections.abc import Callable
 
 import onnx_ir as ir
 import pytest
 import torch
-from conftest import Exported
+from exported_models import Exported
 from tiny_models import TINY
 from torch import nn
 
 from export.graph_names import LINEARS
 from export.simplify import inline
+from export.spec import load_models
+from export.zoo import FAMILIES
 
 TRACED_BATCH = 2  # a number that no other dimension of a baked shape would start with
 
@@ -89,6 +92,7 @@ def test_no_shape_holds_the_batch(exported: Exported) -> None:
     assert baked_batches(exported.model) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own
 def test_a_baked_batch_would_be_found() -> None:
     class Baked(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -104,6 +108,7 @@ def exported_plainly(module: nn.Module, example: torch.Tensor) -> ir.Model:
     return program.model
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_pytorchs_own_roll_would_be_found() -> None:
     class Roll(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -153,6 +158,15 @@ def test_linears_carry_the_path_of_their_module(exported: Exported) -> None:
     assert {node.name for node in linears(exported.model)} == paths
     for node in linears(exported.model):
         assert node.inputs[1].name == f"{node.name}.weight"
+
+
+def test_what_stays_float_by_name_is_there(export_tiny: Callable[[str], Exported]) -> None:
+    for family in FAMILIES:
+        names = [str(node.name) for node in linears(export_tiny(family).model)]
+        records = [record for record in load_models().values() if record.family == family]
+        patterns = {kept.pattern for record in records for kept in record.keep_float}
+        unmatched = {p for p in patterns if not fnmatch.filter(names, p)}
+        assert unmatched == set(), family
 
 
 def test_names_are_unique(exported: Exported) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import Exported
+from exported_models import Exported
 from onnx.reference import ReferenceEvaluator
 from tiny_models import TINY, inputs, reference_outputs
 

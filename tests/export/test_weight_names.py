@@ -39,7 +39,9 @@ def buffers_of(family: str, foreign: names.State) -> names.State:
     for name in foreign:
         if "relative_position_bias_table" in name:
             extra[name.replace("bias_table", "index")] = torch.zeros(16, 16, dtype=torch.int64)
-        if name.endswith("blocks.1.norm1.weight"):
+        if family == "swin" and name.endswith(
+            ("blocks.1.norm1.weight", "features.1.1.norm1.weight")
+        ):
             extra[name.replace("norm1.weight", "attn_mask")] = torch.zeros(4, 16, 16)
         if family == "detr" and name.endswith("running_var"):
             batches = name.replace("running_var", "num_batches_tracked")

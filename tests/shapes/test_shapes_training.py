@@ -10,7 +10,7 @@ from transformers import DetrForObjectDetection
 import shapes
 from runtime import Preprocess
 from shapes import train
-from shapes.training import detector
+from shapes.training import detection_batches, detector
 from shapes.training.loop import Recipe, fit
 
 
@@ -56,8 +56,8 @@ def test_turned_samples_keep_their_boxes_on_their_figures() -> None:
     rng = np.random.default_rng(0)
     shapes_seen = set()
     for portrait in (None, 0, 1) * 8:
-        turned, boxes, _ = detector.turned(
-            rng, detector.Sample(frame, box, np.zeros(1, np.int64)), portrait
+        turned, boxes, _ = detection_batches.turned(
+            rng, detection_batches.Sample(frame, box, np.zeros(1, np.int64)), portrait
         )
         rows, columns = np.nonzero(turned[..., 0])
         height, width = turned.shape[:2]
