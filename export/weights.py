@@ -77,7 +77,9 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
         location = str(file.resolve().relative_to(ROOT))
     except ValueError:
         location = str(file.resolve())
-    source = {"weights": weights or "default", "file": location, "sha256": digest}
+    # A path is kept whole: the drift gate may run from another folder.
+    given = str(Path(weights).resolve()) if weights and Path(weights).exists() else weights
+    source = {"weights": given or "default", "file": location, "sha256": digest}
     return Reference(
         module.eval(),
         settings.get("preprocess", preprocess),
