@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from calibration.half import half_from_onnx
 from calibration.quantise import Settings, quantised_from_onnx
 from calibration.sensitivity import LayerError, layer_errors
 from export.answers import SingleImages
@@ -40,8 +41,6 @@ def typed_graph(precision: str, portable: ir.Model, spec: ModelSpec, images: Sin
     if precision == "fp32":
         return Typed(portable, {})
     if precision == "fp16":
-        from calibration.half import half_from_onnx
-
         half = half_from_onnx(portable, images.first(_MAGNITUDE_IMAGES))
         return Typed(half.model, half.precision_map)
     names = [str(node.name) for node in portable.graph if node.op_type in LINEARS]

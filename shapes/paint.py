@@ -75,6 +75,20 @@ def texture(
     return mixed
 
 
+def shading(
+    rng: np.random.Generator, colors: NDArray[np.float64], height: int, width: int
+) -> Pixels:
+    """Blends two colours along a random direction, float32 (H, W, 3) in 0..1."""
+    angle = rng.uniform(0, 2 * np.pi)
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    columns = np.arange(width, dtype=np.float32)[None, :]
+    along = np.cos(angle) * columns + np.sin(angle) * rows
+    mix = ((along - along.min()) / np.ptp(along)).astype(np.float32)
+    low, high = colors.astype(np.float32)
+    blended: Pixels = low + mix[..., None] * (high - low)
+    return blended
+
+
 def background(
     rng: np.random.Generator, colors: NDArray[np.float64], height: int, width: int
 ) -> Pixels:

@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,8 +41,8 @@ _MODELS = {
     "detr": (DetrConfig, DetrForObjectDetection),
 }
 RECIPES = {
-    "vit_tiny_shapes": Recipe(images=20_000, steps=5000, batch=32, rate=1e-3, decay=0.05),
-    "swin_tiny_shapes": Recipe(images=20_000, steps=3500, batch=32, rate=1e-3, decay=0.05),
+    "vit_tiny_shapes": Recipe(images=20_000, steps=4000, batch=32, rate=1e-3, decay=0.05),
+    "swin_tiny_shapes": Recipe(images=20_000, steps=3000, batch=32, rate=1e-3, decay=0.05),
     "detr_tiny_shapes": Recipe(images=12_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
 }
 _HELD_OUT_IMAGES = {"classification": 4000, "detection": 1000}
@@ -62,13 +63,17 @@ def main() -> int:
     parser.add_argument("model", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, help="default: shapes/checkpoints/MODEL.safetensors")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="weights to start from")
+    parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.seed == HELD_OUT_SEED:
         parser.error(f"--seed {HELD_OUT_SEED} is the held-out set; give another")
     torch.set_num_threads(arguments.threads)
     out = arguments.out or CHECKPOINTS / f"{arguments.model}.safetensors"
-    figures = train(arguments.model, out, arguments.seed, RECIPES[arguments.model])
+    recipe = RECIPES[arguments.model]
+    recipe = replace(recipe, steps=arguments.steps or recipe.steps)
+    figures = train(arguments.model, out, arguments.seed, recipe, arguments.resume)
     print(json.dumps(figures, indent=2))
     return 0
 
@@ -94,31 +99,40 @@ def build(record: dict[str, Any]) -> torch.nn.Module:
     return model
 
 
-def prepare(record: dict[str, Any], recipe: Recipe, seed: int) -> Training:
-    """Builds the module of a record and renders its training set."""
+def prepare(
+    record: dict[str, Any], recipe: Recipe, seed: int, resume: Path | None = None
+) -> Training:
+    """Builds the module of a record, random or with stored weights, and renders its images."""
     preprocess = Preprocess.from_dict(record["preprocess"])
     torch.manual_seed(seed)
     model = build(record)
     if record["task"] == "detection":
         grouped = detector.GroupedDetr(model)
+        if resume:
+            detector.restore(grouped, load_file(resume))
         frames = list(detection(seed, recipe.images))
         loss = detection_batches.batch_loss(grouped, preprocess, frames, recipe.batch, seed)
         return Training(grouped, loss, partial(detector.deployable, grouped))
     images = classifier.load(seed, recipe.images)
+    if resume:
+        model.load_state_dict(load_file(resume))
     masked = classifier.MaskedClassifier(model)
     loss = classifier.batch_loss(masked, preprocess, images, recipe.batch, seed)
     return Training(masked, loss, model.state_dict)
 
 
-def train(name: str, out: Path, seed: int, recipe: Recipe) -> dict[str, Any]:
+def train(
+    name: str, out: Path, seed: int, recipe: Recipe, resume: Path | None = None
+) -> dict[str, Any]:
     """Trains a model, writes OUT and OUT's JSON, and returns the figures written there."""
     wall, cpu = time.perf_counter(), time.process_time()
-    training = prepare(read_record(name), recipe, seed)
+    training = prepare(read_record(name), recipe, seed, resume)
     fit(training.module, training.loss, recipe, _Progress(recipe, training.weights, out))
     _save(training.weights(), out)
     figures = {
         "model": name,
-        "command": f"python -m shapes.train {name} --seed {seed}",
+        "command": f"python -m shapes.train {name} --seed {seed}"
+        + (f" --resume {resume.name}" if resume else ""),
         "threads": torch.get_num_threads(),
         "wall_minutes": round((time.perf_counter() - wall) / 60, 1),
         "cpu_minutes": round((time.process_time() - cpu) / 60, 1),

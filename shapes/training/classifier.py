@@ -22,7 +22,6 @@ from shapes.scene import FRAME_SIDE
 
 _GRID = 8  # tokens a side at the end of both classifiers
 _CELL = FRAME_SIDE // _GRID
-_ALIKE = 8  # groups of a batch that are transformed alike: cheaper than one by one
 
 
 class Images(NamedTuple):
@@ -62,7 +61,7 @@ class MaskedClassifier(nn.Module):
 def batch_loss(
     model: nn.Module, preprocess: Preprocess, images: Images, batch: int, seed: int
 ) -> Callable[[], Tensor]:
-    """Returns a function that draws a random turned batch and returns its loss.
+    """Returns a function that draws a random recoloured batch and returns its loss.
 
     The loss is the cross-entropy of the classes plus the mean binary cross-entropy of the masks.
     """
@@ -70,7 +69,7 @@ def batch_loss(
 
     def loss() -> Tensor:
         chosen = rng.integers(len(images.frames), size=batch)
-        frames, masks = _turned(rng, images.frames[chosen], images.masks[chosen])
+        frames, masks = _recoloured(rng, images.frames[chosen], images.masks[chosen])
         with torch.autocast("cpu", torch.bfloat16):
             logits, mask_logits = model(
                 torch.from_numpy(preprocess(list(frames)).inputs["pixel_values"])
@@ -83,22 +82,12 @@ def batch_loss(
     return loss
 
 
-def _turned(
+def _recoloured(
     rng: np.random.Generator, frames: NDArray[np.uint8], masks: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Changes a batch in ways that the rendered world is indifferent to.
-
-    Figures stand at any angle, mirrored or not, in colours that say nothing of their class.
-    """
+    """Changes a batch in ways that the rendered world is indifferent to: mirrors and colours."""
     frames = frames[..., rng.permutation(3)]
-    parts = []
-    for frame, mask in zip(
-        np.array_split(frames, _ALIKE), np.array_split(masks, _ALIKE), strict=True
-    ):
-        turns, mirror = int(rng.integers(4)), 1 - 2 * int(rng.integers(2))
-        frame = 255 - frame if rng.integers(2) else frame
-        parts.append(
-            tuple(np.rot90(part, turns, axes=(1, 2))[:, :, ::mirror] for part in (frame, mask))
-        )
-    turned, turned_masks = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return turned, turned_masks
+    if rng.integers(2):
+        frames = 255 - frames
+    mirror = 1 - 2 * int(rng.integers(2))
+    return frames[:, :, ::mirror], masks[:, :, ::mirror]

@@ -105,6 +105,14 @@ def deployable(model: GroupedDetr) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if "num_batches_tracked" not in name}
 
 
+def restore(model: GroupedDetr, weights: dict[str, Tensor]) -> None:
+    """Loads what `deployable` returned; what is not published starts afresh."""
+    missing, surplus = model.detr.load_state_dict(weights, strict=False)
+    odd = [name for name in [*missing, *surplus] if "num_batches_tracked" not in name]
+    if odd:
+        raise ValueError(f"weights and model differ in {odd[0]}; resume from the same record's")
+
+
 def _thaw(module: nn.Module) -> None:
     """Replaces frozen batch norms by live ones of the same parameter names."""
     for name, child in module.named_children():

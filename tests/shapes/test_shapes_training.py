@@ -16,12 +16,17 @@ from shapes.training.loop import Recipe, fit
 
 @pytest.mark.parametrize("model", sorted(train.RECIPES))
 def test_twenty_steps_lower_the_loss(model: str) -> None:
-    recipe = Recipe(images=16, steps=20, batch=8, rate=1e-3, decay=0.0, warmup=5)
+    recipe = Recipe(images=8, steps=20, batch=8, rate=1e-3, decay=0.0, warmup=5)
     training = train.prepare(train.read_record(model), recipe, seed=0)
-    losses: list[float] = []
-    fit(training.module, training.loss, recipe, lambda _, value: losses.append(value))
-    # Means of five steps even out which of the sixteen images were drawn, and how.
-    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    before = _mean_loss(training)
+    fit(training.module, training.loss, recipe)
+    # A mean of eight batches evens out how their images were turned and coloured.
+    assert _mean_loss(training) < 0.9 * before
+
+
+@torch.no_grad()
+def _mean_loss(training: train.Training) -> float:
+    return float(np.mean([training.loss().item() for _ in range(8)]))
 
 
 @torch.no_grad()
@@ -55,7 +60,7 @@ def test_turned_samples_keep_their_boxes_on_their_figures() -> None:
     box = np.array([[0.7, 0.3, 0.4, 0.2]], np.float32)
     rng = np.random.default_rng(0)
     shapes_seen = set()
-    for portrait in (None, 0, 1) * 8:
+    for portrait in (None, 0, 1) * 40:
         turned, boxes, _ = detection_batches.turned(
             rng, detection_batches.Sample(frame, box, np.zeros(1, np.int64)), portrait
         )

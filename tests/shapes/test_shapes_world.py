@@ -51,7 +51,7 @@ def test_import_loads_no_torch() -> None:
 
 def test_a_classification_image_does_not_depend_on_the_others() -> None:
     frames, labels = zip(*shapes.classification(3, 12), strict=True)
-    frame, label = classification_image(3, 11)
+    frame, label, _ = classification_image(3, 11)
     assert np.array_equal(frame, frames[11])
     assert label == labels[11]
 
