@@ -21,8 +21,8 @@ NAMES = (
     "crescent",
     "arrow",
     "heart",
-    "pentagon",
-    "hexagon",
+    "t_shape",
+    "hourglass",
     "l_shape",
 )
 """Class names of the classification task; a label is an index into this tuple."""
@@ -102,6 +102,23 @@ def _heart() -> NDArray[np.float64]:
     return np.stack([x, y + 2.5], axis=1)
 
 
+def _t_shape() -> NDArray[np.float64]:
+    return _polygon(
+        (-0.8, 0.9),
+        (0.8, 0.9),
+        (0.8, 0.35),
+        (0.27, 0.35),
+        (0.27, -0.9),
+        (-0.27, -0.9),
+        (-0.27, 0.35),
+        (-0.8, 0.35),
+    )
+
+
+def _hourglass() -> NDArray[np.float64]:
+    return _polygon((-0.7, 1.0), (0.7, 1.0), (0.12, 0.0), (0.7, -1.0), (-0.7, -1.0), (-0.12, 0.0))
+
+
 def _arrow() -> NDArray[np.float64]:
     return _polygon(
         (1.0, 0.0),
@@ -130,7 +147,7 @@ _BUILDERS = {
     "crescent": _crescent,
     "arrow": _arrow,
     "heart": _heart,
-    "pentagon": lambda: _regular(5),
-    "hexagon": lambda: _regular(6),
+    "t_shape": _t_shape,
+    "hourglass": _hourglass,
     "l_shape": _l_shape,
 }
