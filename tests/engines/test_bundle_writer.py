@@ -55,9 +55,9 @@ def test_a_rejected_build_keeps_its_report_and_the_old_bundle(tmp_path: Path) ->
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
     with open_writer(tmp_path / "b"):
-        with pytest.raises(BuildConflictError, match="another build of b"):
-            with open_writer(tmp_path / "b"):
-                pass
+        second = open_writer(tmp_path / "b")
+        with pytest.raises(BuildConflictError, match="another build of b"), second:
+            pass
         with open_writer(tmp_path / "c"):
             pass
     with open_writer(tmp_path / "b"):
