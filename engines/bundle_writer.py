@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.bundle import MANIFEST
 from runtime.manifest import Manifest
-
-MANIFEST = "manifest.json"
-_CHUNK = 1 << 20
 
 
 class BuildConflictError(ValueError):
@@ -109,11 +107,8 @@ def open_writer(folder: Path) -> Iterator[BundleWriter]:
 
 def file_sha256(path: Path) -> str:
     """The sha256 of a file, in lower-case hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _work_folder(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 BUILT = ROOT / "engines" / "built"
 # Faithfulness is a property of the graph, so a few real images show it.
 _FAITHFUL_IMAGES = 32
-_COMPARED_WITH = {"fp32": (), "fp16": ("fp32",), "int8": ("fp32",)}
+_AUTO = ("int8", "fp16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _build(
 
     run_reference = torch_run(reference.module, family.outputs)
     probe = _probe(images, reference, run_reference)
-    wanted = ("fp32", "fp16", "int8") if request.precision == "auto" else (request.precision,)
+    wanted = _AUTO if request.precision == "auto" else (request.precision,)
     candidates = measure_all(graphs, backends, wanted, probe, say)
     kept, why = choose(candidates)
     for precision, file in graphs.items():
@@ -129,13 +129,12 @@ def _build(
         golden = write_golden(writer, reference, images.held_out, run_reference, session)
     finally:
         session.close()
-    result = Built(writer.folder, drift.verdict != "fail", kept, why, candidates, drift, images,
-                   reference)  # fmt: skip
+    accepted = drift.verdict != "fail"
+    built = Built(writer.folder, accepted, kept, why, candidates, drift, images, reference)
     chosen = typed[kept.precision]
-    write_bundle_report(writer, request, result, chosen, theirs, ours)
-    manifest = describe(request, result, chosen, golden, writer.path(MODEL))
-    folder = writer.finish(manifest) if result.accepted else writer.reject()
-    return Built(folder, result.accepted, kept, why, candidates, drift, images, reference)
+    write_bundle_report(writer, request, built, chosen, theirs, ours)
+    manifest = describe(request, built, chosen, golden, writer.path(MODEL))
+    return replace(built, bundle=writer.finish(manifest) if accepted else writer.reject())
 
 
 def _typed(
@@ -147,9 +146,7 @@ def _typed(
     say: Say,
 ) -> dict[str, Typed]:
     """The graphs to measure: what was asked for, and FP32 to say what it gained."""
-    precisions = (
-        ("int8", "fp16", "fp32") if precision == "auto" else (precision, *_COMPARED_WITH[precision])
-    )
+    precisions = _AUTO if precision == "auto" else tuple(dict.fromkeys((precision, "fp32")))
     calibration = SingleImages(images.calibration, reference.preprocess)
     typed = {}
     for each in precisions:
@@ -180,12 +177,12 @@ def _drift(
     ours: Sequence[Answer],
 ) -> DriftReport:
     spec = request.spec
-    limits = {**spec.drift.get(kept.precision, {}), **request.max_drift}  # type: ignore[call-overload]
-    if reference.source["weights"] == "random":
-        # Untrained logits hardly differ between classes, so limits for trained models mean
-        # nothing; those that were asked for hold.
-        limits = dict(request.max_drift)
-    labels = None if reference.source["weights"] == "random" else truths(images.held_out)
+    limits, labels = dict(request.max_drift), None
+    # Untrained logits hardly differ between classes, so limits for trained models and labels mean
+    # nothing with random weights; limits that were asked for hold.
+    if reference.source["weights"] != "random":
+        limits = {**spec.drift.get(kept.precision, {}), **limits}  # type: ignore[call-overload]
+        labels = truths(images.held_out)
     return measure(
         spec.task,
         comparable(spec.task, theirs, reference.labels),
