@@ -9,8 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from calibration.calibrate import Settings
 from calibration.half import half_from_onnx
-from calibration.quantise import Settings, quantised_from_onnx
+from calibration.quantise import quantised_from_onnx
 from calibration.sensitivity import LayerError, layer_errors
 from export.answers import SingleImages
 from export.graph_names import LINEARS
@@ -49,8 +50,8 @@ def typed_graph(precision: str, portable: ir.Model, spec: ModelSpec, images: Sin
         for kept in spec.keep_float
         if any(fnmatch.fnmatchcase(name, kept.pattern) for name in names)
     }
-    settings = Settings(method=spec.calibration.method, keep_float=keep)
-    quantised = quantised_from_onnx(portable, images, settings)
+    settings = Settings(method=spec.calibration.method)
+    quantised = quantised_from_onnx(portable, images, settings, keep)
     int8 = [name for name, entry in quantised.precision_map.items() if entry["type"] == "int8"]
     errors: Any = layer_errors(
         portable, quantised.model, int8, images.first(_SENSITIVITY_IMAGES), _SENSITIVITY_IMAGES

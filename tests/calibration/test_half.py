@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from calibration.calibrate import Settings
 from calibration.half import half_from_onnx
-from calibration.quantise import Settings, quantised_from_onnx
+from calibration.quantise import quantised_from_onnx
 from tests.calibration.float_graphs import (
     CHANNELS,
     HEADER,

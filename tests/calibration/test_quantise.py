@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from calibration.calibrate import Settings
 from calibration.precision import kept_float
-from calibration.quantise import Settings, quantised_from_onnx
+from calibration.quantise import quantised_from_onnx
 from calibration.sensitivity import layer_errors
 from tests.calibration.float_graphs import (
     CHANNELS,
@@ -30,7 +31,7 @@ def test_an_mlp_stays_close(method: str) -> None:
     settings = dataclasses.replace(ONE_THREAD, method=method, percentile=99.9)  # type: ignore[arg-type]
     result = quantised_from_onnx(mlp(), batches, settings)
     assert {entry["type"] for entry in result.precision_map.values()} == {"int8"}
-    assert result.images == 32
+    assert result.calibrated.images == 32
     ours = [run(result.model, feed)[0] for feed in held_out]
     theirs = [run(mlp(), feed)[0] for feed in held_out]
     # Eight bits leave about 1 % noise (cosine 0.9999); entropy clips hardest (0.999).
@@ -55,15 +56,15 @@ def test_result_is_the_same_for_any_batch_size_bit_for_bit() -> None:
     singles = images(6, 5, CHANNELS)
     together = [{"x": np.concatenate([image["x"] for image in singles])}]
     results = [quantised_from_onnx(mlp(), batches, ONE_THREAD) for batches in (singles, together)]
-    assert results[0].thresholds == results[1].thresholds
+    assert results[0].calibrated.thresholds == results[1].calibrated.thresholds
     for name, value in results[0].model.graph.initializers.items():
         other = results[1].model.graph.initializers[name]
         assert np.array_equal(value.const_value.numpy(), other.const_value.numpy())
 
 
 def test_patterns_keep_linears_float_and_say_why() -> None:
-    settings = dataclasses.replace(ONE_THREAD, keep_float={"fc2*": "too coarse"})
-    result = quantised_from_onnx(mlp(), images(4, 5, CHANNELS), settings)
+    keep = {"fc2*": "too coarse"}
+    result = quantised_from_onnx(mlp(), images(4, 5, CHANNELS), ONE_THREAD, keep)
     assert result.precision_map["fc2"] == {"type": "fp32", "why": "too coarse"}
     assert result.precision_map["fc1"]["type"] == "int8"
     assert operators(result.model).count("QuantizeLinear") == 1
@@ -112,12 +113,10 @@ def test_layer_errors_point_at_the_layer_that_suffers() -> None:
 
 def test_refusals() -> None:
     batches = images(2, 5, CHANNELS)
-    nothing = dataclasses.replace(ONE_THREAD, keep_float={"*.decoder.*": "?"})
     with pytest.raises(ValueError, match=r"pattern '\*.decoder.\*' matches none of the 7 nodes"):
-        quantised_from_onnx(mlp(), batches, nothing)
-    everything = dataclasses.replace(ONE_THREAD, keep_float={"*": "all"})
+        quantised_from_onnx(mlp(), batches, ONE_THREAD, {"*.decoder.*": "?"})
     with pytest.raises(ValueError, match="no linear is left to quantise"):
-        quantised_from_onnx(mlp(), batches, everything)
+        quantised_from_onnx(mlp(), batches, ONE_THREAD, {"*": "all"})
     with pytest.raises(ValueError, match="the graph has no node 'fc3'"):
         layer_errors(mlp(), mlp(), ["fc3"], batches)
     twins = mlp()

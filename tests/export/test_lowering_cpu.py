@@ -13,7 +13,8 @@ from exported_models import Exported
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import inputs
 
-from calibration.quantise import Settings, quantised_from_onnx
+from calibration.calibrate import Settings
+from calibration.quantise import quantised_from_onnx
 from export.lowering.cpu import lowered
 from export.operators import local_functions
 

@@ -1,0 +1,105 @@
+"""Calibration images -> everything that int8 needs to know, before any layer is chosen.
+
+What is measured belongs to the float graph, so it holds for any choice of int8 layers: a search
+over precisions calibrates once and quantises as often as it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from calibration.activations import Batches
+from calibration.histogram import Histogram
+from calibration.linears import find_linears, private_copy
+from calibration.local_error import Affine
+from calibration.ranges import ChannelStatistics, Observer, observe
+from calibration.search import search_affines
+from calibration.thresholds import Method, threshold
+from calibration.transforms.migrate_scales import migrate_scales
+from calibration.transforms.post_gelu import centre_activations, lopsided_linears
+
+_ROWS = ("MatMul", "Gemm")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to calibrate.
+
+    Attributes:
+        method: How activation ranges are chosen.
+        percentile: For method "percentile".
+        smooth: Transform the float graph first (transforms/); without, accuracy drops.
+        threads: ONNX Runtime threads while calibrating; None means all cores.
+    """
+
+    method: Method = "minmax"
+    percentile: float = 99.99
+    smooth: bool = True
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float graph made ready, and what its tensors hold.
+
+    Attributes:
+        graph: Float, with scales migrated into LayerNorms; computes what the source graph did.
+        affines: Linear name -> change of its input, to be inserted where the linear is int8.
+        thresholds: Clipping threshold of each linear's (changed) input, by value name.
+        channels: Statistics of the inputs of MatMuls and Gemms, by value name.
+        images: How many calibration images were read.
+    """
+
+    graph: ir.Model
+    affines: Mapping[str, Affine]
+    thresholds: Mapping[str, float]
+    channels: Mapping[str, ChannelStatistics]
+    images: int
+
+
+def calibrate(
+    model: ir.Model, names: Collection[str], batches: Batches, settings: Settings
+) -> Calibrated:
+    """Prepares the named linears for int8.
+
+    Args:
+        model: Float graph (MatMul, Gemm and Conv linears, named nodes); left as it is.
+        names: Linears that may become int8.
+        batches: Calibration inputs; read two to three times, one image at a time.
+        settings: See `Settings`.
+
+    Raises:
+        ValueError: No images, or a float graph that computes an infinite value or a NaN.
+    """
+    graph, affines = private_copy(model), dict[str, Affine]()
+    if settings.smooth:
+        rows = _sources(graph, names, _ROWS)
+        before = {source: ChannelStatistics() for source in rows}
+        observe(graph, {name: [c] for name, c in before.items()}, batches, settings.threads)
+        graph = migrate_scales(graph, before, names)
+        lopsided = lopsided_linears(graph, names)
+        affines = search_affines(graph, before, lopsided, batches, threads=settings.threads)
+    changed = centre_activations(graph, affines)
+    histograms = {source: Histogram() for source in _sources(changed, names)}
+    channels = {source: ChannelStatistics() for source in _sources(changed, names, _ROWS)}
+    observers: dict[str, list[Observer]] = {name: [h] for name, h in histograms.items()}
+    for name, statistics in channels.items():
+        observers[name].append(statistics)
+    images = observe(changed, observers, batches, settings.threads)
+    thresholds = {
+        name: threshold(histogram, settings.method, settings.percentile)
+        for name, histogram in histograms.items()
+    }
+    return Calibrated(graph, affines, thresholds, channels, images)
+
+
+def _sources(
+    model: ir.Model, names: Collection[str], kinds: Collection[str] = (*_ROWS, "Conv")
+) -> list[str]:
+    """The tensors that the named linears of the given operators read, each once."""
+    chosen = [linear for linear in find_linears(model) if linear.name in names]
+    sources = [str(linear.source.name) for linear in chosen if linear.node.op_type in kinds]
+    return list(dict.fromkeys(sources))
