@@ -53,9 +53,10 @@ class Histogram:
             raise ValueError("found an infinite value or a NaN")
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))
-        # Scaling by a power of two is exact, so floor() sees the true position.
-        scale = np.float32(BINS / 2 / (self.limit or 1.0))
-        index = np.floor(values * scale).astype(np.int32)
+        # Scaling by a power of two is exact, so floor() sees the true position; in float32 the
+        # smallest numbers would underflow to zero, and a negative one would change its bin.
+        scaled = np.multiply(values, BINS / 2 / (self.limit or 1.0), dtype=np.float64)
+        index = np.floor(scaled, out=scaled).astype(np.int32)
         index += BINS // 2
         self.counts += np.bincount(index, minlength=BINS)
 
