@@ -10,6 +10,8 @@ from calibration.linears import Linear, add_constant, constant, set_constant
 
 def add_to_bias(linear: Linear, delta: np.ndarray) -> None:
     """Adds `delta` float (outputs,) to the linear's bias; a linear without one gets an Add."""
+    if not delta.any():
+        return
     site = _bias_site(linear)
     if site is None:
         shaped = delta.astype(np.float32).reshape(_bias_shape(linear))
@@ -21,6 +23,22 @@ def add_to_bias(linear: Linear, delta: np.ndarray) -> None:
     bias = constant(node.inputs[index])
     assert bias is not None
     set_constant(node, index, (bias.astype(np.float64) + delta).astype(np.float32))
+
+
+def bias_of(linear: Linear) -> np.ndarray:
+    """The linear's constant bias, float64 (outputs,); zeros when it has none."""
+    site = _bias_site(linear)
+    if site is None:
+        return np.zeros(linear.matrix().shape[1])
+    bias = constant(site[0].inputs[site[1]])
+    assert bias is not None
+    return bias.astype(np.float64).ravel()
+
+
+def biased_node(linear: Linear) -> ir.Node:
+    """The node whose output is the linear's, bias included: its own, or the Add after it."""
+    site = _bias_site(linear)
+    return linear.node if site is None else site[0]
 
 
 def detach_bias(conv: ir.Node) -> None:
@@ -67,12 +85,15 @@ def _bias_shape(linear: Linear) -> tuple[int, ...]:
     return (outputs, *([1] * (weight.ndim - 2)))
 
 
-def append_add(node: ir.Node, addend: ir.Value) -> None:
-    """Adds `addend` to the node's output; the sum takes over the output's name and readers."""
+def append_add(node: ir.Node, addend: ir.Value, what: str = "bias") -> None:
+    """Adds `addend` to the node's output; the sum takes over the output's name and readers.
+
+    `what` is added keeps the names of two such sums after one node apart.
+    """
     graph, output = node.graph, node.outputs[0]
     assert isinstance(graph, ir.Graph)
-    add = ir.node("Add", [output, addend], name=f"{node.name}.add_bias")
-    add.outputs[0].name, output.name = output.name, f"{node.name}.product"
+    add = ir.node("Add", [output, addend], name=f"{node.name}.add_{what}")
+    add.outputs[0].name, output.name = output.name, f"{node.name}.without_{what}"
     add.outputs[0].type, add.outputs[0].shape = output.type, output.shape
     ir.convenience.replace_all_uses_with(output, add.outputs[0], replace_graph_outputs=True)
     add.replace_input_with(0, output)

@@ -18,7 +18,10 @@ from calibration.local_error import Affine
 from calibration.ranges import ChannelStatistics, Observer, observe
 from calibration.search import search_affines
 from calibration.thresholds import Method, threshold
+from calibration.transforms.attention_values import fold_values, value_linears
+from calibration.transforms.candidates import activation_candidates, value_candidates
 from calibration.transforms.migrate_scales import migrate_scales
+from calibration.transforms.outlier_channels import split_outliers
 from calibration.transforms.post_gelu import centre_activations, lopsided_linears
 
 _ROWS = ("MatMul", "Gemm")
@@ -46,7 +49,7 @@ class Calibrated:
     """A float graph made ready, and what its tensors hold.
 
     Attributes:
-        graph: Float, with scales migrated into LayerNorms; computes what the source graph did.
+        graph: Float, with transforms/ folded in; computes what the source graph did.
         affines: Linear name -> change of its input, to be inserted where the linear is int8.
         thresholds: Clipping threshold of each linear's (changed) input, by value name.
         channels: Statistics of the inputs of MatMuls and Gemms, by value name.
@@ -76,12 +79,7 @@ def calibrate(
     """
     graph, affines = private_copy(model), dict[str, Affine]()
     if settings.smooth:
-        rows = _sources(graph, names, _ROWS)
-        before = {source: ChannelStatistics() for source in rows}
-        observe(graph, {name: [c] for name, c in before.items()}, batches, settings.threads)
-        graph = migrate_scales(graph, before, names)
-        lopsided = lopsided_linears(graph, names)
-        affines = search_affines(graph, before, lopsided, batches, threads=settings.threads)
+        graph, affines = _smoothed(graph, names, batches, settings.threads)
     changed = centre_activations(graph, affines)
     histograms = {source: Histogram() for source in _sources(changed, names)}
     channels = {source: ChannelStatistics() for source in _sources(changed, names, _ROWS)}
@@ -94,6 +92,29 @@ def calibrate(
         for name, histogram in histograms.items()
     }
     return Calibrated(graph, affines, thresholds, channels, images)
+
+
+def _smoothed(
+    graph: ir.Model, names: Collection[str], batches: Batches, threads: int | None
+) -> tuple[ir.Model, dict[str, Affine]]:
+    """The graph with all transformations folded in, and the changes that take nodes of their own.
+
+    Outliers leave the product first: no scale suits them and the other channels together.
+    """
+    statistics = {source: ChannelStatistics() for source in _sources(graph, names, _ROWS)}
+    observe(graph, {name: [c] for name, c in statistics.items()}, batches, threads)
+    graph = migrate_scales(graph, statistics, names)
+    lopsided, mixed = lopsided_linears(graph, names), value_linears(graph, names)
+    graph = split_outliers(graph, statistics, lopsided)
+    linears = {linear.name: linear for linear in find_linears(graph)}
+    candidates = {
+        name: propose(statistics[str(linears[name].source.name)], linears[name].matrix())
+        for found, propose in ((lopsided, activation_candidates), (mixed, value_candidates))
+        for name in found
+    }
+    affines = search_affines(graph, statistics, candidates, batches, threads=threads)
+    graph = fold_values(graph, {name: affines[name] for name in mixed})
+    return graph, {name: affines[name] for name in lopsided}
 
 
 def _sources(

@@ -41,9 +41,13 @@ def smoothing_scales(spread: np.ndarray, matrix: np.ndarray, strength: float) ->
         strength: How much of the difficulty moves into the weights, 0..1.
     """
     largest = np.abs(matrix).max(axis=1).astype(np.float64)
-    # A dead channel (or one without weights) says nothing: keep it in the middle.
+    # A channel that was always zero says nothing: keep it in the middle.
     log_spread, log_weight = _log(spread.astype(np.float64)), _log(largest)
     exponent = strength * log_spread - (1.0 - strength) * log_weight
+    read = largest > 0
+    if read.any():
+        # A channel that nobody reads may take any scale: one that widens no range.
+        exponent = np.where(read, exponent, log_spread - (log_spread - exponent)[read].mean())
     return np.asarray(np.exp(exponent - exponent.mean()))
 
 

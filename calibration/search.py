@@ -11,7 +11,7 @@ also graph inputs, which a run may override.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -20,27 +20,24 @@ import onnx_ir as ir
 from calibration.activations import Batches, Feed, single_images
 from calibration.biases import append_add
 from calibration.linears import Linear, add_constant, find_linears, private_copy
-from calibration.local_error import Affine, fake_quantised, smoothing_scales
+from calibration.local_error import Affine, fake_quantised
 from calibration.ranges import ChannelStatistics
-
-STRENGTHS = (0.0, 0.5, 0.7, 0.85, 1.0)
-QUIET = 0.75
 
 
 def search_affines(
     model: ir.Model,
     statistics: Mapping[str, ChannelStatistics],
-    names: Collection[str],
+    candidates: Mapping[str, Sequence[Affine]],
     batches: Batches,
     images: int = 6,
     threads: int | None = None,
 ) -> dict[str, Affine]:
-    """The best of identity and centred smoothing (strengths 0 to 1) for each named linear.
+    """The best candidate for each linear.
 
     Args:
         model: Float graph; left as it is.
         statistics: Of the inputs of the linears, by value name.
-        names: MatMul or Gemm linears.
+        candidates: Name of a MatMul or Gemm linear -> changes of its input.
         batches: Calibration inputs, of which the first few images are used.
         images: How many.
         threads: ONNX Runtime threads; None means all cores.
@@ -50,19 +47,15 @@ def search_affines(
         relative to the output's own, summed over the outputs.
     """
     trial = private_copy(model)
-    linears = {linear.name: linear for linear in find_linears(trial) if linear.name in names}
-    candidates = {
-        name: candidate_affines(statistics[str(linear.source.name)], linear.matrix())
-        for name, linear in linears.items()
-    }
+    linears = [linear for linear in find_linears(trial) if linear.name in candidates]
     overrides = {
-        name: [
+        linear.name: [
             _override(linear, statistics[str(linear.source.name)], affine)
-            for affine in candidates[name]
+            for affine in candidates[linear.name]
         ]
-        for name, linear in linears.items()
+        for linear in linears
     }
-    for linear in linears.values():
+    for linear in linears:
         _parametrise(linear)
     run = _runner(trial, threads)
     errors = {name: np.zeros(len(options)) for name, options in candidates.items()}
@@ -71,22 +64,6 @@ def search_affines(
         for name, options in overrides.items():
             errors[name] += [_distance(run(feed | option), exact) for option in options]
     return {name: candidates[name][int(np.argmin(errors[name]))] for name in candidates}
-
-
-def candidate_affines(statistics: ChannelStatistics, matrix: np.ndarray) -> list[Affine]:
-    """The identity, and centring with each smoothing strength.
-
-    A channel that stayed quiet on the calibration images may stand for something they did not
-    show, and a scale fitted to its silence would clip it the day it speaks (seen: 36 times its
-    calibrated range, and the class lost). So no channel's maximum is taken to be lower than
-    the QUIET quantile of all channels' maxima.
-    """
-    low, high = statistics.low.astype(np.float64), statistics.high.astype(np.float64)
-    high = np.maximum(high, np.quantile(high, QUIET))
-    middle, half_range = (low + high) / 2.0, (high - low) / 2.0
-    identity = Affine(np.ones_like(middle), np.zeros_like(middle))
-    scales = [smoothing_scales(half_range, matrix, a) if a else identity.scale for a in STRENGTHS]
-    return [identity, *(Affine(scale, middle) for scale in scales)]
 
 
 def _override(

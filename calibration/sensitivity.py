@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.activations import Batches, single_images, stream
+from calibration.transforms.outlier_channels import outliers_name
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,23 @@ def _outputs(model: ir.Model, names: Collection[str]) -> dict[str, str]:
                 other = use.node.inputs[1 - use.idx]
                 if other is not None and other.is_initializer():
                     value = use.node.outputs[0]
+            value = _with_outliers(value, str(node.name))
             found[str(node.name)] = str(value.name)
     missing = set(names) - set(found)
     if missing:
         raise ValueError(f"the graph has no node {sorted(missing)[0]!r}; both graphs need it")
     return found
+
+
+def _with_outliers(value: ir.Value, name: str) -> ir.Value:
+    """The sum with the float product of the linear's outliers, where it has one."""
+    use = next(iter(value.uses()), None)
+    if use is None or use.node.op_type != "Add":
+        return value
+    other = use.node.inputs[1 - use.idx]
+    producer = None if other is None else other.producer()
+    return (
+        use.node.outputs[0]
+        if producer is not None and producer.name == outliers_name(name)
+        else value
+    )

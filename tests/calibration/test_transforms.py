@@ -9,7 +9,8 @@ import pytest
 from calibration.linears import find_linears
 from calibration.local_error import Affine
 from calibration.ranges import ChannelStatistics, observe
-from calibration.search import candidate_affines, search_affines
+from calibration.search import search_affines
+from calibration.transforms.candidates import activation_candidates
 from calibration.transforms.migrate_scales import migrate_scales
 from calibration.transforms.post_gelu import centre_activations, lopsided_linears
 from tests.calibration.float_graphs import (
@@ -140,7 +141,7 @@ def test_centring_inserts_sub_and_mul_and_leaves_the_output() -> None:
     model, batches = mlp(), images(8, 5, CHANNELS)
     observed = statistics(model, batches)["active"]
     matrix = next(linear for linear in find_linears(model) if linear.name == "fc2").matrix()
-    affine = candidate_affines(observed, matrix)[-1]
+    affine = activation_candidates(observed, matrix)[-1]
     changed = centre_activations(model, {"fc2": affine})
     assert operators(changed) == [
         "LayerNormalization", "MatMul", "Add", "Gelu", "Sub", "Mul", "MatMul", "Add", "Add",
@@ -153,7 +154,7 @@ def test_a_quiet_channel_keeps_room_for_what_calibration_did_not_show() -> None:
     rows = np.random.default_rng(0).normal(size=(1, 200, 8)).clip(0).astype(np.float32)
     rows[..., 3] *= 0.01
     observed.add(rows)
-    _, *candidates = candidate_affines(observed, np.ones((8, 16), np.float32))
+    _, *candidates = activation_candidates(observed, np.ones((8, 16), np.float32))
     full = candidates[-1]
     reach = (np.quantile(observed.high, 0.75) - full.offset) / full.scale
     assert reach[3] <= reach.max() * 1.001
@@ -163,6 +164,8 @@ def test_search_prefers_what_helps_the_output() -> None:
     model, batches = mlp(), images(8, 5, CHANNELS)
     observed = statistics(model, batches)
     assert lopsided_linears(model, {"fc1", "fc2"}) == ["fc2"]
-    chosen = search_affines(model, observed, ["fc2"], batches, threads=1)["fc2"]
+    matrix = next(linear for linear in find_linears(model) if linear.name == "fc2").matrix()
+    candidates = {"fc2": activation_candidates(observed["active"], matrix)}
+    chosen = search_affines(model, observed, candidates, batches, threads=1)["fc2"]
     # Half of the range is idle without centring: any centred candidate has a quarter the error.
     assert not chosen.is_identity
