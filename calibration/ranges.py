@@ -35,6 +35,8 @@ class ChannelStatistics:
         rows: Up to SAMPLED_ROWS evenly spaced rows of each of the first SAMPLED_IMAGES images.
     """
 
+    STATE = ("low", "high", "sample", "lengths", "sum", "count")
+
     def __init__(self) -> None:
         """Of no values."""
         self.low = np.full(1, np.inf, np.float32)
@@ -55,6 +57,23 @@ class ChannelStatistics:
         if len(self.rows) < SAMPLED_IMAGES:
             chosen = np.linspace(0, len(rows) - 1, min(SAMPLED_ROWS, len(rows)))
             self.rows.append(rows[np.rint(chosen).astype(int)])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything it knows, as arrays; `from_state` makes an equal one of them."""
+        lengths = np.array([len(rows) for rows in self.rows], np.int64)
+        sample = self.sample if self.rows else np.zeros((0, len(self.low)), np.float32)
+        count = np.array(self._count, np.int64)
+        values = (self.low, self.high, sample, lengths, self._sum, count)
+        return dict(zip(self.STATE, values, strict=True))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> ChannelStatistics:
+        """Statistics with the state that another gave out."""
+        made = cls()
+        made.low, made.high, made._sum = state["low"], state["high"], state["sum"]
+        made.rows = list(np.split(state["sample"], np.cumsum(state["lengths"])))[:-1]
+        made._count = int(state["count"])
+        return made
 
     @property
     def mean(self) -> np.ndarray:
