@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx_ir as ir
 
 from calibration.activations import Batches
 from calibration.histogram import Histogram
-from calibration.linears import find_linears, private_copy
-from calibration.local_error import Affine
+from calibration.linears import Linear, find_linears, private_copy
+from calibration.local_error import Affine, best_threshold
 from calibration.ranges import ChannelStatistics, Observer, observe
 from calibration.search import search_affines
-from calibration.thresholds import Method, threshold
+from calibration.thresholds import HistogramMethod, threshold
 from calibration.transforms.attention_values import fold_values, value_linears
 from calibration.transforms.candidates import activation_candidates, value_candidates
 from calibration.transforms.migrate_scales import migrate_scales
 from calibration.transforms.outlier_channels import split_outliers
 from calibration.transforms.post_gelu import centre_activations, lopsided_linears
+
+Method = HistogramMethod | Literal["output_mse"]
+"""A method of `threshold`, or "output_mse": the least error of the outputs of the linears that read
+the tensor (`best_threshold`); the inputs of Convs, of which no rows are kept, take "minmax"."""
 
 _ROWS = ("MatMul", "Gemm")
 
@@ -32,7 +37,7 @@ class Settings:
     """How to calibrate.
 
     Attributes:
-        method: How activation ranges are chosen.
+        method: How activation ranges are chosen, see `Method`.
         percentile: For method "percentile".
         smooth: Transform the float graph first (transforms/); without, accuracy drops.
         threads: ONNX Runtime threads while calibrating; None means all cores.
@@ -87,10 +92,7 @@ def calibrate(
     for name, statistics in channels.items():
         observers[name].append(statistics)
     images = observe(changed, observers, batches, settings.threads)
-    thresholds = {
-        name: threshold(histogram, settings.method, settings.percentile)
-        for name, histogram in histograms.items()
-    }
+    thresholds = _thresholds(changed, names, affines, histograms, channels, settings)
     return Calibrated(graph, affines, thresholds, channels, images)
 
 
@@ -115,6 +117,38 @@ def _smoothed(
     affines = search_affines(graph, statistics, candidates, batches, threads=threads)
     graph = fold_values(graph, {name: affines[name] for name in mixed})
     return graph, {name: affines[name] for name in lopsided}
+
+
+def _thresholds(
+    model: ir.Model,
+    names: Collection[str],
+    affines: Mapping[str, Affine],
+    histograms: Mapping[str, Histogram],
+    channels: Mapping[str, ChannelStatistics],
+    settings: Settings,
+) -> dict[str, float]:
+    """The threshold of each tensor, for all the named linears that read it together.
+
+    Whatever the method, a centred input keeps its whole range: after GELU the most frequent
+    values, near zero, are at its lower end once it is centred, and would be the first to go.
+    """
+    centred_names = {name for name, affine in affines.items() if not affine.is_identity}
+    linears = [linear for linear in find_linears(model) if linear.name in names]
+    readers: dict[str, list[Linear]] = {source: [] for source in histograms}
+    for linear in linears:
+        readers[str(linear.source.name)].append(linear)
+    found = {}
+    for source, histogram in histograms.items():
+        centred = any(reader.name in centred_names for reader in readers[source])
+        if settings.method != "output_mse":
+            method: HistogramMethod = "minmax" if centred else settings.method
+            found[source] = threshold(histogram, method, settings.percentile)
+        elif source in channels:
+            matrices = [r.matrix() for r in readers[source] if r.node.op_type in _ROWS]
+            found[source] = best_threshold(channels[source], matrices)
+        else:
+            found[source] = threshold(histogram)
+    return found
 
 
 def _sources(

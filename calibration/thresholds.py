@@ -1,6 +1,10 @@
 """Where to clip: a symmetric threshold from a histogram, by four methods.
 
 A value is quantised to round(x / s) in [-128, 127] with s = threshold / 127.
+
+In vision transformers the rare large values are what the model works with (a few tokens and
+channels of massive size), so what clips by how often a value occurs, percentile and entropy, does
+harm there (figures in calibration/calibrate.py); both come from convolutional networks.
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ import numpy as np
 
 from calibration.histogram import Histogram
 
-Method = Literal["minmax", "percentile", "mse", "entropy"]
-METHODS: tuple[str, ...] = get_args(Method)
+HistogramMethod = Literal["minmax", "percentile", "mse", "entropy"]
+METHODS: tuple[str, ...] = get_args(HistogramMethod)
 LEVELS = 128
 
 
-def threshold(histogram: Histogram, method: Method = "minmax", percentile: float = 99.99) -> float:
+def threshold(
+    histogram: Histogram, method: HistogramMethod = "minmax", percentile: float = 99.99
+) -> float:
     """The clipping threshold, positive, in the tensor's own units.
 
     Args:

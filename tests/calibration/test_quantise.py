@@ -25,7 +25,7 @@ from tests.calibration.float_graphs import (
 ONE_THREAD = Settings(threads=1)
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy", "output_mse"])
 def test_an_mlp_stays_close(method: str) -> None:
     batches, held_out = images(32, 5, CHANNELS), images(8, 5, CHANNELS, seed=9)
     settings = dataclasses.replace(ONE_THREAD, method=method, percentile=99.9)  # type: ignore[arg-type]
@@ -36,6 +36,20 @@ def test_an_mlp_stays_close(method: str) -> None:
     theirs = [run(mlp(), feed)[0] for feed in held_out]
     # Eight bits leave about 1 % noise (cosine 0.9999); entropy clips hardest (0.999).
     assert cosine(ours, theirs) > 0.998
+
+
+def test_a_centred_input_keeps_its_range_whatever_the_method() -> None:
+    batches = images(32, 5, CHANNELS)
+    found = {
+        method: quantised_from_onnx(
+            mlp(), batches, dataclasses.replace(ONE_THREAD, method=method, percentile=90.0)
+        ).calibrated
+        for method in ("minmax", "percentile")
+    }
+    centred = "fc2.equalise.output"
+    minmax, clipped = found["minmax"].thresholds, found["percentile"].thresholds
+    assert clipped[centred] == minmax[centred]
+    assert clipped["normed"] < minmax["normed"]
 
 
 def test_smoothing_pays() -> None:
