@@ -1,93 +1,34 @@
 """Lowering for CPU back ends: the operators as primitives, with what shapes make constant folded.
 
-Rules, in order:
-
-1. `inline`: every `vitrine` call becomes its body; with fixed image sizes all index arithmetic,
-   the shift mask and the window grid fold to constants.
-2. Gather by 0, 1, … n-1 along an axis of length n is the identity (a shift of zero).
-3. x + 0 = x, where 0 does not widen x (an attention without bias or mask).
-4. (x + a) + b = x + (a + b) for constants a and b (position bias and shift mask: one pass over
-   the scores instead of two).
+With fixed image sizes all index arithmetic, the shift mask and the window grid fold to constants.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import onnx_ir as ir
-from onnxscript.rewriter import RewriteRuleClassBase, RewriteRuleSet, pattern
+from collections.abc import Sequence
 
+import onnx_ir as ir
+
+from export.lowering.constants import DROP_IDENTITIES, JOIN_ADDITIONS
+from export.lowering.rule import Rule
 from export.simplify import inline, simplify
 
-
-class _IdentityGather(RewriteRuleClassBase):
-    def pattern(self, op, data, indices):  # type: ignore[no-untyped-def]
-        return op.Gather(data, indices, _outputs=["gathered"])
-
-    def check(self, context, data, indices, gathered, **_):  # type: ignore[no-untyped-def]
-        result = pattern.MatchResult()
-        axis = gathered.producer().attributes.get_int("axis", 0)
-        index = indices.const_value
-        if index is None or data.shape is None or len(index.shape) != 1:
-            return result.fail("The indices are not a constant vector.", indices)
-        if data.shape[axis] != index.shape[0]:
-            return result.fail("The indices do not cover the axis.", indices)
-        if not np.array_equal(index.numpy(), np.arange(index.shape[0])):
-            return result.fail("The indices are not the identity.", indices)
-        return result
-
-    def rewrite(self, op, data, **_):  # type: ignore[no-untyped-def]
-        return op.Identity(data)
+RULES: tuple[Rule, ...] = (
+    Rule("operators as primitives", inline),
+    DROP_IDENTITIES,
+    JOIN_ADDITIONS,
+)
+"""In the order in which they are applied."""
 
 
-class _AddZero(RewriteRuleClassBase):
-    def pattern(self, op, data, zero):  # type: ignore[no-untyped-def]
-        return op.Add(data, zero, _outputs=["total"])
+def lowered(model: ir.Model, rules: Sequence[Rule] = RULES) -> ir.Model:
+    """The typed portable graph in primitives; equal to it in every output.
 
-    def check(self, context, data, zero, **_):  # type: ignore[no-untyped-def]
-        result = pattern.MatchResult()
-        if zero.const_value is None or zero.const_value.size > (1 << 20):
-            return result.fail("The addend is not a small constant.", zero)
-        if zero.const_value.numpy().any():
-            return result.fail("The addend is not zero.", zero)
-        if not _fits(zero.const_value.shape, data.shape):
-            return result.fail("The addend widens the sum.", zero)
-        return result
-
-    def rewrite(self, op, data, **_):  # type: ignore[no-untyped-def]
-        return op.Identity(data)
-
-
-class _JoinConstants(RewriteRuleClassBase):
-    def pattern(self, op, data, first, second):  # type: ignore[no-untyped-def]
-        return op.Add(op.Add(data, first, _outputs=["inner"]), second)
-
-    def check(self, context, data, first, second, **_):  # type: ignore[no-untyped-def]
-        result = pattern.MatchResult()
-        if first.const_value is None or second.const_value is None:
-            return result.fail("Both addends must be constant.", data)
-        return result
-
-    def rewrite(self, op, data, first, second, **_):  # type: ignore[no-untyped-def]
-        total = first.const_value.numpy() + second.const_value.numpy()
-        return op.Add(data, op.Constant(value=ir.tensor(total)))
-
-
-def _fits(small: ir.Shape, large: ir.Shape | None) -> bool:
-    """Whether broadcasting `small` against `large` gives `large` again."""
-    if large is None or len(small) > len(large):
-        return False
-    pairs = zip(reversed(list(small)), reversed(list(large)), strict=False)
-    return all(s in (1, d) for s, d in pairs)
-
-
-_CLEAN = RewriteRuleSet([_IdentityGather.rule(), _AddZero.rule()])
-_JOIN = RewriteRuleSet([_JoinConstants.rule()])
-
-
-def lowered(model: ir.Model) -> ir.Model:
-    """The typed portable graph in primitives; equal to it in every output."""
-    graph = inline(model)
-    for rules in (_CLEAN, _JOIN):
-        rules.apply_to_model(graph)
-        graph = simplify(graph)
+    Args:
+        model: left as it is.
+        rules: applied one after the other; constants are folded after each.
+    """
+    graph = model.clone()
+    for rule in rules:
+        graph = simplify(rule.apply(graph))
     return graph

@@ -1,0 +1,22 @@
+"""What a lowering is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rewriting of a typed graph into an equal one that a back end runs faster.
+
+    Attributes:
+        name: what it does, in a few words; unique in a list of rules.
+        apply: edits the model that it is given, or makes a new one; returns the result, which
+            computes the same outputs up to the rounding of float operations.
+    """
+
+    name: str
+    apply: Callable[[ir.Model], ir.Model]
