@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from export.dead_tokens import drop_dead_tokens
 from export.graph_names import name_linears, restore_names
 from export.operators import DOMAIN, VERSION, caller, local_functions
 from export.simplify import simplify
@@ -85,7 +86,7 @@ def onnx_from_module(reference: nn.Module, family: Family, height: int, width: i
     graph = program.model
     _attach_functions(graph)
     name_linears(graph)
-    graph = simplify(graph)
+    graph = simplify(drop_dead_tokens(simplify(graph)))
     restore_names(graph)
     return graph
 
