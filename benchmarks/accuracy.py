@@ -1,88 +1,166 @@
-"""INT8 and FP16 accuracy on a real ViT-Tiny against other quantisers, same images for all.
+"""Accuracy of real weights in INT8 and FP16 against other quantisers, over splits of one folder.
 
-    python -m benchmarks.accuracy --weights FILE --images DIR [--count 200] [--seed 0]
+    python -m benchmarks.accuracy --weights FILE --images DIR --seeds 0 1 2 3 4
 
-`DIR` holds `labels.csv`. Calibration images are `--count` of the folder, evaluation images all
-others. NNCF is measured when it is installed.
+`DIR` holds `labels.csv`. A seed chooses `--count` images that calibrate and `--held-out` others
+that are evaluated; every engine is given the same ones. NNCF is measured where it is installed,
+ModelOpt where `--modelopt` names the interpreter of an environment that has it.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
+import json
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.ours import prepare
-from export.answers import answers
-from runtime.backends import open_session
+from benchmarks.ours import Prepared, prepare
+from benchmarks.tables import machine, markdown, spread
+from export.answers import Arrays, Run, torch_run
 from runtime.drift.metrics import logit_cosine, top1_agreement
+from runtime.errors import one_line
+
+METRICS = {"top1_agreement": ".2%", "logit_cosine": ".4f", "top1": ".2%"}
+ACCURACY_AWARE = "NNCF accuracy-aware, OpenVINO"
+Builder = Callable[[], Run]
 
 
-def logits(run: peers.Run, prepared, samples) -> np.ndarray:
-    """Logits (images, classes) of an engine."""
-    found = answers(run, prepared.reference.preprocess, samples)
-    return np.stack([answer.outputs["logits"] for answer in found])
+def contenders(
+    prepared: Prepared, arguments: argparse.Namespace, seed: int, out: Path
+) -> dict[str, Builder]:
+    """Every engine of one seed by its name in the table; nothing is built yet."""
+    images, files = list(prepared.calibration), prepared.files
+    int8, fp32 = files["int8"], files["fp32"]
+    builders: dict[str, Builder] = {
+        "PyTorch FP32": lambda: torch_run(prepared.reference.module, prepared.outputs),
+        "vitrine int8, as written": lambda: peers.engine("as written", int8),
+        "vitrine int8, OpenVINO": lambda: peers.engine("openvino", int8),
+        "vitrine int8, ONNX Runtime": lambda: peers.engine("onnxruntime", int8),
+        # The row of the precision search (--max-drift top1_agreement=0.98) goes here.
+        "vitrine fp16, OpenVINO": lambda: peers.engine("openvino", files["fp16"]),
+        "quantize_static MinMax, linears, ONNX Runtime": lambda: peers.engine(
+            "onnxruntime", peers.quantize_static(fp32, images, out / "static.onnx")
+        ),
+    }
+    if importlib.util.find_spec("nncf"):
+        from benchmarks import nncf_peer
+
+        builders["NNCF, OpenVINO"] = lambda: peers.engine(
+            "openvino", nncf_peer.quantised(fp32, images, out / "nncf.xml")
+        )
+        builders["NNCF without SmoothQuant, OpenVINO"] = lambda: peers.engine(
+            "openvino", nncf_peer.quantised(fp32, images, out / "rough.xml", smooth=False)
+        )
+        if seed in arguments.slow_seeds:
+            builders[ACCURACY_AWARE] = lambda: peers.engine(
+                "openvino",
+                nncf_peer.accuracy_controlled(
+                    fp32, images, arguments.validation, arguments.max_drop, out / "aware.xml"
+                ),
+            )
+    if arguments.modelopt:
+        for label in ("defaults", "linears"):
+            builders[f"modelopt.onnx {label}, OpenVINO"] = lambda label=label: peers.engine(
+                "openvino",
+                peers.modelopt(
+                    arguments.modelopt, fp32, images, out / f"modelopt-{label}.onnx",
+                    linears_only=label == "linears",
+                ),
+            )  # fmt: skip
+    return builders
 
 
-def row(name: str, ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> str:
-    """One line of the table."""
-    agreement, interval = top1_agreement(theirs, ours)
-    cosine, _ = logit_cosine(theirs, ours)
-    top1 = float((ours.argmax(1) == labels).mean())
-    return (
-        f"| {name} | {agreement:.2%} | {interval.low:.2%} to {interval.high:.2%} "
-        f"| {cosine:.4f} | {top1:.2%} |"
-    )
+def batches(prepared: Prepared) -> list[Arrays]:
+    """The held-out images, preprocessed, eight a batch."""
+    samples = prepared.images.held_out
+    return [
+        prepared.reference.preprocess([s.read() for s in samples[i : i + 8]]).inputs
+        for i in range(0, len(samples), 8)
+    ]
+
+
+def metrics(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Every metric of the table for logits (images, classes)."""
+    return {
+        "top1_agreement": top1_agreement(reference, logits)[0],
+        "logit_cosine": logit_cosine(reference, logits)[0],
+        "top1": float((logits.argmax(1) == labels).mean()),
+    }
+
+
+def one_seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
+    """Metrics by engine; the engines are built, run and freed one after another."""
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        prepared = prepare(
+            arguments.model, arguments.weights, arguments.images, arguments.count, seed,
+            ("fp32", "fp16", "int8"), Path(name), held_out=arguments.held_out,
+        )  # fmt: skip
+        labels = np.array([sample.label for sample in prepared.images.held_out])
+        data = batches(prepared)
+        reference = None
+        for engine, build in contenders(prepared, arguments, seed, Path(name)).items():
+            start = time.perf_counter()
+            try:
+                run = build()
+                logits = np.concatenate([run(batch)["logits"] for batch in data])
+            except Exception as error:  # other people's libraries raise anything
+                print(f"seed {seed}: {engine} failed: {one_line(error)}", file=sys.stderr)
+                continue
+            reference = logits if reference is None else reference
+            found[engine] = metrics(logits, reference, labels)
+            taken = time.perf_counter() - start
+            print(f"seed {seed}: {engine}: {found[engine]}, {taken:.0f} s", file=sys.stderr)
+            del run
+            gc.collect()
+    return found
+
+
+def table(seeds: dict[int, dict[str, dict[str, float]]]) -> str:
+    """Mean ± standard deviation (smallest to largest) over seeds, one row an engine."""
+    names = list(dict.fromkeys(name for found in seeds.values() for name in found))
+    rows = []
+    for name in names:
+        having = [found[name] for found in seeds.values() if name in found]
+        cells = [spread([one[metric] for one in having], form) for metric, form in METRICS.items()]
+        rows.append([name, str(len(having)), *cells])
+    return markdown(["engine", "seeds", "top-1 agreement", "logit cosine", "top-1"], rows)
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints one table; progress goes to standard error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="vit_ti_16")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--held-out", type=int, default=400)
-    # Percentile and Entropy keep every activation: over 16 GB for 200 images of a ViT-Tiny.
-    parser.add_argument("--methods", nargs="*", default=["MinMax"], help="of quantize_static")
+    parser.add_argument("--count", type=int, default=200, help="calibration images")
+    parser.add_argument("--held-out", type=int, default=400, help="evaluation images")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--slow-seeds", type=int, nargs="*", help="of NNCF's accuracy-aware mode")
+    parser.add_argument("--validation", type=int, default=100, help="of the calibration images")
+    parser.add_argument("--max-drop", type=float, default=0.02, help="of agreement on those")
+    parser.add_argument("--modelopt", type=Path, help="python of ModelOpt's environment")
+    parser.add_argument("--json", type=Path, help="write every seed's values here")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prepared = prepare(
-            arguments.model, arguments.weights, arguments.images,
-            arguments.count, arguments.seed, ("fp32", "fp16", "int8"), folder, arguments.held_out,
-        )  # fmt: skip
-        few = list(prepared.calibration)
-        samples = prepared.images.held_out
-        labels = np.array([sample.label for sample in samples])
-        theirs = logits(peers.torch_eager(prepared.reference.module), prepared, samples)
-        runs: dict[str, peers.Run] = {}
-        for precision in ("int8", "fp16"):
-            file = prepared.files[precision]
-            runs[f"vitrine {precision}, graph as written"] = open_session(
-                "onnxruntime", file, faithful=True
-            ).run
-            for backend in ("openvino", "onnxruntime"):
-                runs[f"vitrine {precision}, {backend}"] = open_session(backend, file).run
-        for method in arguments.methods:
-            static = peers.quantize_static(
-                prepared.files["fp32"], few, method, folder / f"{method}.onnx"
-            )
-            runs[f"quantize_static {method}, onnxruntime"] = peers.onnxruntime_session(static)
-        if importlib.util.find_spec("nncf"):
-            model = peers.nncf_model(prepared.files["fp32"], few)
-            runs["NNCF TRANSFORMER, openvino"] = peers.openvino_model(model)
-        print(f"{len(few)} calibration images, {len(samples)} others, seed {arguments.seed}\n")
-        print("| engine | top-1 agreement | 95 % interval | logit cosine | top-1 |")
-        print("|---|---:|---|---:|---:|")
-        print(row("PyTorch FP32", theirs, theirs, labels))
-        for name, run in runs.items():
-            print(row(name, logits(run, prepared, samples), theirs, labels), flush=True)
+    if arguments.slow_seeds is None:
+        arguments.slow_seeds = arguments.seeds
+    seeds: dict[int, dict[str, dict[str, float]]] = {}
+    for seed in arguments.seeds:
+        seeds[seed] = one_seed(arguments, seed)
+        if arguments.json:  # after every seed: a long run that is cut off keeps what it has
+            record = {"machine": machine(), "arguments": vars(arguments), "seeds": seeds}
+            arguments.json.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+    print(f"{machine()}\n\n{arguments.model}, {arguments.count} calibration images", end="")
+    print(f", {arguments.held_out} others, seeds {' '.join(map(str, arguments.seeds))}\n")
+    print(table(seeds))
 
 
 if __name__ == "__main__":

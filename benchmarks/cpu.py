@@ -1,8 +1,9 @@
-"""Latency on this CPU against what others would run: interleaved in one process, medians, ratios.
+"""Latency on this CPU against what others would run: interleaved in one process, paired ratios.
 
-    python -m benchmarks.cpu --model vit_b_16 swin_t --batch 8 --images DIR
+    python -m benchmarks.cpu --model vit_b_16 swin_t detr_r50 --batch 8 1 --images DIR
 
 NNCF is measured when it is installed (`pip install nncf`; it is no dependency of the project).
+An engine that fails has a row that says why.
 """
 
 from __future__ import annotations
@@ -12,90 +13,97 @@ import gc
 import importlib.util
 import json
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import peers
-from benchmarks.ours import Prepared, prepare
+from benchmarks.ours import SIZES, Prepared, prepare
+from benchmarks.tables import machine, paired_ratio
+from benchmarks.timing import Times, fastest, latency_table, measure, opened
+from export.answers import Run, torch_run
 
 OURS = "vitrine int8, OpenVINO"
 
 
-def contenders(prepared: Prepared, few: list, folder: Path) -> dict[str, peers.Run]:
-    """Every engine by name; ours first."""
-    module, files = prepared.reference.module, prepared.files
-    static = peers.quantize_static(files["fp32"], few, "MinMax", folder / "static.onnx")
-    runs = {
-        OURS: peers.openvino_model(files["int8"]),
-        "vitrine int8, ONNX Runtime": peers.onnxruntime_session(files["int8"]),
-        "PyTorch eager": peers.torch_eager(module),
-        "torch.compile": peers.torch_compiled(module),
-        "ONNX Runtime FP32": peers.onnxruntime_session(files["fp32"]),
-        "OpenVINO FP32": peers.openvino_model(files["fp32"]),
-        "quantize_static, ONNX Runtime": peers.onnxruntime_session(static),
+def contenders(prepared: Prepared, out: Path) -> dict[str, Callable[[], Run]]:
+    """Every engine by name; ours first, and nothing is built yet."""
+    module, outputs, files = prepared.reference.module, prepared.outputs, prepared.files
+    few, fp32 = list(prepared.calibration), files["fp32"]
+    builders: dict[str, Callable[[], Run]] = {
+        OURS: lambda: peers.engine("openvino", files["int8"]),
+        "vitrine int8, ONNX Runtime": lambda: peers.engine("onnxruntime", files["int8"]),
+        "PyTorch eager": lambda: torch_run(module, outputs),
+        "torch.compile": lambda: peers.torch_compiled(module, outputs),
+        "ONNX Runtime FP32": lambda: peers.engine("onnxruntime", fp32),
+        "OpenVINO FP32": lambda: peers.engine("openvino", fp32),
+        "quantize_static, ONNX Runtime": lambda: peers.engine(
+            "onnxruntime", peers.quantize_static(fp32, few, out / "static.onnx")
+        ),
     }
     if importlib.util.find_spec("nncf"):
-        runs["NNCF, OpenVINO"] = peers.openvino_model(peers.nncf_model(files["fp32"], few))
-    return runs
+        from benchmarks import nncf_peer
+
+        builders["NNCF, OpenVINO"] = lambda: peers.engine(
+            "openvino", nncf_peer.quantised(fp32, few, out / "nncf.xml")
+        )
+    return builders
 
 
-def measure(runs: dict[str, peers.Run], inputs: dict, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each run, `rounds` times in turn, after two warm-ups."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run(inputs)
-        run(inputs)
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(inputs)
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return times
+def verdict(times: Times) -> str:
+    """One line: the fastest engine that is not ours, and its time over ours."""
+    others = [name for name in times if not name.startswith("vitrine")]
+    name = fastest(times, others)
+    median, low, high = paired_ratio(times[name], times[OURS])
+    return (
+        f"Fastest peer: {name}, {median:.2f} times the time of {OURS} "
+        f"({low:.2f} to {high:.2f}, tenth to ninetieth percentile of paired rounds).\n"
+    )
 
 
-def table(model: str, batch: int, times: dict[str, list[float]]) -> str:
-    """A Markdown table; ratio = a peer's time over ours, paired round by round, median."""
-    lines = [
-        f"### {model}, batch {batch}, {len(times[OURS])} rounds", "",
-        "| engine | median ms | p10 | p90 | ours is faster by |", "|---|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    for name, taken in times.items():
-        p10, median, p90 = np.percentile(taken, [10, 50, 90])
-        ratio = float(np.median(np.array(taken) / np.array(times[OURS])))
-        lines.append(f"| {name} | {median:.1f} | {p10:.1f} | {p90:.1f} | {ratio:.2f}x |")
-    return "\n".join(lines) + "\n"
+def one_model(model: str, arguments: argparse.Namespace) -> dict[str, Times]:
+    """Times by batch size, printed as tables on the way."""
+    record: dict[str, Times] = {}
+    with tempfile.TemporaryDirectory() as name:
+        prepared = prepare(
+            model, "random", arguments.images, arguments.count, 0, ("fp32", "int8"), Path(name),
+            size=(arguments.size or SIZES[model]) if model in SIZES else None,
+        )  # fmt: skip
+        builders = contenders(prepared, Path(name))
+        chosen = {n: build for n, build in builders.items() if n not in arguments.without}
+        first = prepared.inputs(arguments.batch[0])
+        runs, failed = opened(chosen, first)
+        for batch in arguments.batch:
+            inputs = prepared.inputs(batch)
+            side = "x".join(map(str, inputs["pixel_values"].shape[2:]))
+            usable, late = opened({n: lambda run=run: run for n, run in runs.items()}, inputs)
+            times = measure(usable, inputs, arguments.rounds)
+            record[f"{model} {side} batch {batch}"] = times
+            print(f"### {model}, {side} pixels, batch {batch}, {arguments.rounds} rounds\n")
+            print(latency_table(times, OURS, failed | late, "time over ours"))
+            print(f"\n{verdict(times)}", flush=True)
+    return record
 
 
 def main() -> None:
-    """Measures each model at each batch size and prints tables."""
+    """Measures each model at each batch size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", nargs="+", default=["vit_b_16", "swin_t"])
-    parser.add_argument("--batch", nargs="+", type=int, default=[8])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--model", nargs="+", default=["vit_b_16", "swin_t", "detr_r50"])
+    parser.add_argument("--batch", nargs="+", type=int, default=[8, 1])
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--images", type=Path, help="folder of calibration images")
     parser.add_argument("--count", type=int, default=16, help="how many of them")
+    parser.add_argument("--size", type=int, help="side in pixels for DETR, else 640")
+    parser.add_argument("--without", nargs="*", default=[], help="names of engines to leave out")
     parser.add_argument("--json", type=Path, help="write all times here")
     arguments = parser.parse_args()
-    record = {}
+    print(f"{machine()}\n", flush=True)
+    record: dict[str, Times] = {}
     for model in arguments.model:
-        with tempfile.TemporaryDirectory() as folder:
-            prepared = prepare(
-                model, "random", arguments.images, arguments.count, 0, ("fp32", "int8"),
-                Path(folder),
-            )  # fmt: skip
-            runs = contenders(prepared, list(prepared.calibration), Path(folder))
-            frame = prepared.images.calibration[0].read()
-            for batch in arguments.batch:
-                inputs = prepared.reference.preprocess([frame] * batch).inputs
-                times = measure(runs, inputs, arguments.rounds)
-                record[f"{model} batch {batch}"] = times
-                print(table(model, batch, times), flush=True)
-            del runs, prepared
-            gc.collect()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        record |= one_model(model, arguments)
+        gc.collect()
+        if arguments.json:
+            whole = {"machine": machine(), "milliseconds": record}
+            arguments.json.write_text(json.dumps(whole, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,70 +1,52 @@
-"""The engines that others would build from the same module, as functions of input arrays."""
+"""What others would build from the same module or float graph: engines, and quantised files.
+
+NNCF is in `nncf_peer.py`, which imports it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import onnx_ir as ir
 import torch
 from torch import nn
 
-Arrays = Mapping[str, np.ndarray]
-Run = Callable[[Arrays], Mapping[str, np.ndarray]]
+from benchmarks.ours import stacked
+from calibration.linears import find_linears
+from export.answers import Arrays, Run, torch_run
+from runtime.backends import open_session
+
+_WORKER = Path(__file__).with_name("modelopt_worker.py")
 
 
-def torch_eager(module: nn.Module) -> Run:
-    """PyTorch as it is."""
-
-    def run(inputs: Arrays) -> Mapping[str, np.ndarray]:
-        with torch.inference_mode():
-            result = module(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-        return {"logits": result["logits"].numpy()}
-
-    return run
+def torch_compiled(module: nn.Module, outputs: Sequence[str]) -> Run:
+    """`torch.compile` with its default back end, compiled anew for every input shape."""
+    return torch_run(torch.compile(module, dynamic=False), outputs)  # type: ignore[arg-type]
 
 
-def torch_compiled(module: nn.Module) -> Run:
-    """`torch.compile` with its default back end."""
-    return torch_eager(torch.compile(module))
-
-
-def onnxruntime_session(model: Path) -> Run:
-    """ONNX Runtime with its default optimisations."""
-    session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Arrays) -> Mapping[str, np.ndarray]:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-    return run
-
-
-def openvino_model(model: Any) -> Run:
-    """OpenVINO in float32, latency hint: the settings of our own sessions."""
-    import openvino as ov
-
-    core = ov.Core()
-    graph = core.read_model(model) if isinstance(model, Path) else model
-    config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(graph, "CPU", config)
-
-    def run(inputs: Arrays) -> Mapping[str, np.ndarray]:
-        return {"logits": compiled(dict(inputs))[0]}
-
-    return run
-
-
-def quantize_static(float_model: Path, images: Iterable[Arrays], method: str, out: Path) -> Path:
-    """ONNX Runtime's own static quantisation of linears: S8S8 Q/DQ, per-channel weights.
+def engine(backend: str, file: Path) -> Run:
+    """A file in a back end, with the settings of our own sessions.
 
     Args:
-        float_model: ONNX, float32.
-        images: calibration inputs.
-        method: "MinMax", "Percentile" or "Entropy".
-        out: where to write.
+        backend: "openvino" (float32, latency hint), "onnxruntime", or "as written": ONNX Runtime
+            without graph optimisations.
+        file: ONNX, or OpenVINO's XML for "openvino".
+    """
+    if backend == "as written":
+        return open_session("onnxruntime", file, faithful=True).run
+    return open_session(backend, file).run
+
+
+def quantize_static(float_model: Path, images: Sequence[Arrays], out: Path) -> Path:
+    """ONNX Runtime's static quantisation of linears: S8S8 Q/DQ, per-channel weights, MinMax.
+
+    Percentile and Entropy keep every activation (over 16 GB for 200 images of a ViT-Tiny). Its
+    defaults also quantise LayerNormalization, Add, attention products and what linears return,
+    after which a ViT-Tiny agrees with PyTorch on few images or none.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -82,26 +64,51 @@ def quantize_static(float_model: Path, images: Iterable[Arrays], method: str, ou
         def get_next(self) -> Any:
             return next(self._images, None)
 
+    kinds = ["Conv", "Gemm", "MatMul"]
     prepared = out.with_suffix(".prepared.onnx")
     quant_pre_process(str(float_model), str(prepared), skip_symbolic_shape=True)
     quantize_static(
         str(prepared), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-        calibrate_method=getattr(CalibrationMethod, method),
-        # Its default also quantises LayerNormalization, Add and Softmax, after which a ViT-Tiny
-        # agrees with PyTorch on no image at all.
-        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=kinds,
+        nodes_to_quantize=_linears(prepared),
+        extra_options={"OpTypesToExcludeOutputQuantization": kinds},
     )  # fmt: skip
     return out
 
 
-def nncf_model(float_model: Path, images: Iterable[Arrays]) -> Any:
-    """NNCF's post-training quantisation of the OpenVINO model, TRANSFORMER preset of NNCF 3."""
-    import nncf
-    import openvino as ov
+def modelopt(
+    python: Path, float_model: Path, images: Sequence[Arrays], out: Path, *, linears_only: bool
+) -> Path:
+    """NVIDIA ModelOpt's ONNX quantisation, in an environment of its own.
 
-    data = nncf.Dataset([dict(image) for image in images])
-    return nncf.quantize(
-        ov.Core().read_model(float_model), data, model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=data.get_length() or 300,
-    )  # fmt: skip
+    Args:
+        python: interpreter of an environment that has `nvidia-modelopt[onnx]`.
+        float_model: ONNX, float32.
+        images: calibration inputs, all of one size.
+        out: where to write.
+        linears_only: leave everything else float; otherwise ModelOpt chooses.
+
+    Raises:
+        RuntimeError: the worker failed; its last line.
+    """
+    nodes = _linears(float_model) if linears_only else []
+    folder = out.with_suffix(".calibration")
+    folder.mkdir()
+    for name, array in stacked(images).items():
+        np.save(folder / f"{name}.npy", array)
+    command = [python, _WORKER, float_model, folder, out, *nodes]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
+    for file in folder.iterdir():
+        file.unlink()
+    if done.returncode != 0:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise RuntimeError(f"modelopt failed with exit code {done.returncode}: {last}")
+    return out
+
+
+def _linears(file: Path) -> list[str]:
+    """The nodes that our own int8 may take."""
+    return [linear.name for linear in find_linears(ir.load(file)) if linear.obstacle() is None]
