@@ -2,6 +2,12 @@
 
 What is measured belongs to the float graph, so it holds for any choice of int8 layers: a search
 over precisions calibrates once and quantises as often as it likes.
+
+Tried on held-out calibration images of ViT-Tiny (ImageNet, two splits, change of the squared error
+of the logits) and left out for want of gain: bias correction in topological order on already
+quantised inputs (Nagel et al., ICCV 2019, section 4.2) instead of by layer: -4 % and +0.4 %; GPTQ
+rounding (Frantar et al., ICLR 2023) on the sampled rows: -9 % and +1 %; weight scales by least
+output error instead of by maximum, one split: -1 %.
 """
 
 from __future__ import annotations
@@ -15,7 +21,8 @@ import onnx_ir as ir
 from calibration.activations import Batches
 from calibration.histogram import Histogram
 from calibration.linears import Linear, find_linears, private_copy
-from calibration.local_error import Affine, best_threshold
+from calibration.local_error import Affine
+from calibration.output_thresholds import best_threshold
 from calibration.ranges import ChannelStatistics, Observer, observe
 from calibration.search import search_affines
 from calibration.thresholds import HistogramMethod, threshold

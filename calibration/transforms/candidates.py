@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.local_error import Affine, smoothing_scales
+from calibration.local_error import Affine
 from calibration.ranges import ChannelStatistics
+from calibration.smoothing import smoothing_scales
 
-STRENGTHS = (0.0, 0.5, 0.7, 0.85, 1.0)
-UNCENTRED_STRENGTHS = (0.5, 0.7, 0.85)
+_STRENGTHS = (0.0, 0.5, 0.7, 0.85, 1.0)
+_UNCENTRED = (0.5, 0.7, 0.85)
 QUIET_ACTIVATION = 0.75
 QUIET_VALUE = 0.5
 
@@ -41,9 +42,7 @@ def value_candidates(statistics: ChannelStatistics, matrix: np.ndarray) -> list[
     spread = np.maximum(high, -low)
     spread = np.maximum(spread, np.quantile(spread, QUIET_VALUE))
     identity = _identity(low)
-    uncentred = [
-        Affine(smoothing_scales(spread, matrix, a), identity.offset) for a in UNCENTRED_STRENGTHS
-    ]
+    uncentred = [Affine(smoothing_scales(spread, matrix, a), identity.offset) for a in _UNCENTRED]
     return [identity, *uncentred, *_centred((low + high) / 2.0, half_range, matrix)]
 
 
@@ -53,6 +52,6 @@ def _identity(like: np.ndarray) -> Affine:
 
 def _centred(middle: np.ndarray, half_range: np.ndarray, matrix: np.ndarray) -> list[Affine]:
     scales = [
-        smoothing_scales(half_range, matrix, a) if a else np.ones_like(middle) for a in STRENGTHS
+        smoothing_scales(half_range, matrix, a) if a else np.ones_like(middle) for a in _STRENGTHS
     ]
     return [Affine(scale, middle) for scale in scales]

@@ -16,8 +16,9 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.linears import Linear, constant, find_linears, private_copy, set_constant
-from calibration.local_error import Affine, best_scales
+from calibration.local_error import Affine
 from calibration.ranges import ChannelStatistics
+from calibration.smoothing import best_scales
 from calibration.transforms.weights import scale_inputs
 
 

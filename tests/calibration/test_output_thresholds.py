@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.local_error import best_threshold, smoothing_scales
+from calibration.output_thresholds import best_threshold
 from calibration.ranges import ChannelStatistics
+from calibration.smoothing import smoothing_scales
 
 CLIPS = np.arange(100, 19, -4) / 100
 
