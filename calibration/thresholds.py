@@ -2,9 +2,9 @@
 
 A value is quantised to round(x / s) in [-128, 127] with s = threshold / 127.
 
-In vision transformers the rare large values are what the model works with (a few tokens and
-channels of massive size), so what clips by how often a value occurs, percentile and entropy, does
-harm there (figures in calibration/calibrate.py); both come from convolutional networks.
+A histogram tells how often values occur, not what depends on them. Where the most frequent values
+lie at the end of the range, all methods but "minmax" cut them off; so calibration/calibrate.py
+uses no other for inputs that were centred.
 """
 
 from __future__ import annotations
