@@ -19,6 +19,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from calibration.activations import Batches
+from calibration.attention import score_inputs
 from calibration.histogram import Histogram
 from calibration.linears import find_linears, private_copy
 from calibration.local_error import Affine
@@ -68,7 +69,8 @@ class Calibrated:
     Attributes:
         graph: Float, with transforms/ folded in; computes what the source graph did.
         affines: Linear name -> change of its input, to be inserted where the linear is int8.
-        thresholds: Clipping threshold of each linear's (changed) input, by value name.
+        thresholds: Clipping threshold of each linear's (changed) input, and of queries and keys,
+            by value name.
         channels: Statistics of the inputs of MatMuls and Gemms, by value name.
         images: How many calibration images were read.
     """
@@ -83,11 +85,11 @@ class Calibrated:
 def calibrate(
     model: ir.Model, names: Collection[str], batches: Batches, settings: Settings
 ) -> Calibrated:
-    """Prepares the named linears for int8.
+    """Prepares the named linears and attentions for int8.
 
     Args:
         model: Float graph (MatMul, Gemm and Conv linears, named nodes); left as it is.
-        names: Linears that may become int8.
+        names: Linears and attentions that may become int8.
         batches: Calibration inputs; read two to three times, one image at a time.
         settings: See `Settings`.
 
@@ -98,7 +100,8 @@ def calibrate(
     if settings.smooth:
         graph, affines = _smoothed(graph, names, batches, settings.threads)
     changed = centre_activations(graph, affines)
-    histograms = {source: Histogram() for source in _sources(changed, names)}
+    scores = score_inputs(changed, names)
+    histograms = {name: Histogram() for name in (*_sources(changed, names), *scores)}
     channels = {source: ChannelStatistics() for source in _sources(changed, names, _ROWS)}
     observers: dict[str, list[Observer]] = {name: [h] for name, h in histograms.items()}
     for name, statistics in channels.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from calibration.activations import Batches
+from calibration.attention import attentions, quantise_scores
 from calibration.calibrate import Calibrated, Settings, calibrate
 from calibration.linears import find_linears, private_copy
 from calibration.precision import PrecisionMap, kept_float
@@ -55,10 +56,13 @@ def quantised_from_onnx(
 
 
 def quantise(calibrated: Calibrated, names: Collection[str]) -> ir.Model:
-    """The graph in which the named linears, all of them calibrated, are int8."""
-    chosen = {name: affine for name, affine in calibrated.affines.items() if name in names}
-    graph = centre_activations(calibrated.graph, chosen)
-    return insert_qdq(graph, calibrated.thresholds, names, calibrated.channels)
+    """The graph in which the named linears and attentions, all of them calibrated, are int8."""
+    affines = {name: affine for name, affine in calibrated.affines.items() if name in names}
+    graph = centre_activations(calibrated.graph, affines)
+    scores = [name for name in attentions(graph) if name in names]
+    graph = quantise_scores(graph, calibrated.thresholds, scores)
+    linears = [name for name in names if name not in scores]
+    return insert_qdq(graph, calibrated.thresholds, linears, calibrated.channels)
 
 
 def decide(model: ir.Model, keep_float: Mapping[str, str]) -> PrecisionMap:

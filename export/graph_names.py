@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from export.operators import DOMAIN
+
 LINEARS = frozenset({"MatMul", "Gemm", "Conv"})
 _PREFIX = "model."  # of the module that wraps the reference during export
 
@@ -25,6 +27,25 @@ def name_linears(model: ir.Model) -> None:
             weight = producer.inputs[0]
         if weight is not None and weight.is_initializer() and weight.name:
             node.name = weight.name.removesuffix(".weight")
+
+
+def name_attentions(model: ir.Model) -> None:
+    """Names each attention operator after the module of the linear that computes its queries.
+
+    Run after linears have their names; an operator on something else keeps its own.
+    """
+    taken = {node.name for node in model.graph}
+    for node in model.graph:
+        if node.domain != DOMAIN or node.inputs[0] is None:
+            continue
+        source = node.inputs[0].producer()
+        while source is not None and source.op_type not in LINEARS and source.inputs[0] is not None:
+            source = source.inputs[0].producer()
+        module = str(source.name).rpartition(".")[0] if source is not None else ""
+        name = module if module.endswith(("attention", "attn")) else f"{module}.attention"
+        if module and name not in taken:
+            node.name = name
+            taken.add(name)
 
 
 def restore_names(model: ir.Model) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from export.dead_tokens import drop_dead_tokens
-from export.graph_names import name_linears, restore_names
+from export.graph_names import name_attentions, name_linears, restore_names
 from export.operators import DOMAIN, VERSION, caller, local_functions
 from export.simplify import simplify
 from export.zoo import Family
@@ -88,6 +88,7 @@ def onnx_from_module(reference: nn.Module, family: Family, height: int, width: i
     name_linears(graph)
     graph = simplify(drop_dead_tokens(simplify(graph)))
     restore_names(graph)
+    name_attentions(graph)
     return graph
 
 
