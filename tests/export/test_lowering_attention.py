@@ -1,0 +1,71 @@
+"""Int8 scores in the form that back ends run: equal, and nothing left in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from exported_models import Exported
+from onnx.reference import ReferenceEvaluator
+from tiny_models import inputs
+
+from calibration.attention import attentions
+from calibration.calibrate import Settings, calibrate
+from calibration.quantise import quantise
+from export.lowering.attention import KEYS_IN_TWO_STEPS, SCALES_INTO_QUERIES
+from export.lowering.rule import Rule
+from export.simplify import inline
+
+
+@pytest.fixture(scope="module")
+def int8_scores(export_tiny: Callable[[str], Exported]) -> tuple[ir.Model, dict[str, np.ndarray]]:
+    """A ViT in primitives with nothing but its scores in int8, and an input."""
+    exported = export_tiny("vit")
+    feed = {k: v.numpy() for k, v in inputs(exported.tiny, 3, None, seed=0).items()}
+    names = attentions(exported.model)
+    calibrated = calibrate(exported.model, names, [feed], Settings(smooth=False, threads=1))
+    return inline(quantise(calibrated, names)), feed
+
+
+def output(model: ir.Model, feed: dict[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(ReferenceEvaluator(ir.to_proto(model)).run(None, feed)[0])
+
+
+def operators(model: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph)
+
+
+@pytest.mark.parametrize("rule", [SCALES_INTO_QUERIES, KEYS_IN_TWO_STEPS], ids=lambda r: r.name)
+def test_a_rule_changes_the_form_and_not_the_outputs(
+    int8_scores: tuple[ir.Model, dict[str, np.ndarray]], rule: Rule
+) -> None:
+    model, feed = int8_scores
+    before = output(model, feed)
+    after = rule.apply(model.clone())
+    assert operators(after) != operators(model)
+    # The scale is multiplied in another order: one rounding of each score.
+    np.testing.assert_allclose(output(after, feed), before, atol=1e-5)
+
+
+def test_nothing_multiplies_the_queries_after_their_dequantisation(
+    int8_scores: tuple[ir.Model, dict[str, np.ndarray]],
+) -> None:
+    model, _ = int8_scores
+    after = SCALES_INTO_QUERIES.apply(model.clone())
+    blocks = 2
+    assert operators(model)["Mul"] - operators(after)["Mul"] == blocks
+
+
+def test_keys_are_quantised_again_between_their_transposes(
+    int8_scores: tuple[ir.Model, dict[str, np.ndarray]],
+) -> None:
+    model, feed = int8_scores
+    after = KEYS_IN_TWO_STEPS.apply(model.clone())
+    blocks = 2
+    for kind in ("QuantizeLinear", "DequantizeLinear", "Transpose"):
+        assert operators(after)[kind] - operators(model)[kind] == blocks, kind
+    # Rounding what is rounded already by the same scale changes no bit.
+    np.testing.assert_array_equal(output(after, feed), output(model, feed))
