@@ -58,7 +58,7 @@ class Calibration(_Record):
     held_out: int = Field(default=256, ge=1)
     seed: int = 0
     rendered: Literal["classification", "detection"] | None = None
-    method: Literal["minmax", "percentile", "mse", "entropy"] = "minmax"
+    method: Literal["minmax", "percentile", "mse", "entropy", "output_mse"] = "minmax"
 
 
 class KeepFloat(_Record):
