@@ -52,9 +52,9 @@ def interval_chart(measurement: Measurement, bounds: tuple[float, float]) -> str
     return _svg("interval-chart", 58, label, parts)
 
 
-def bar(share: float, label: str, *, marked: bool = False) -> str:
-    """One row of a bar chart: a bar of a share of the width, in 0..1."""
-    kind = "bar marked" if marked else "bar"
+def bar(share: float, label: str, *, marked: bool = False, hollow: bool = False) -> str:
+    """One row of a bar chart: a bar of a share of the width, in 0..1; hollow is an outline."""
+    kind = "bar" + (" marked" if marked else "") + (" hollow" if hollow else "")
     return _svg(
         "bar-chart", 12, label, [_rect(kind, 0.0, 1, 100 * min(max(share, 0.0), 1.0), 10, 2)]
     )

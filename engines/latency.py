@@ -17,13 +17,21 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one batch: median, tenth and ninetieth percentile over `rounds` runs."""
+    """Milliseconds for one batch.
+
+    Attributes:
+        batch: images in it.
+        median: over the rounds.
+        p10: tenth percentile.
+        p90: ninetieth percentile.
+        taken: the time of each round; in one measurement the sessions' rounds correspond.
+    """
 
     batch: int
     median: float
     p10: float
     p90: float
-    rounds: int
+    taken: tuple[float, ...]
 
 
 def measure(
@@ -54,4 +62,4 @@ def measure(
 
 def _summary(batch: int, taken: list[float]) -> Latency:
     p10, median, p90 = np.percentile(taken, [10, 50, 90])
-    return Latency(batch, float(median), float(p10), float(p90), len(taken))
+    return Latency(batch, float(median), float(p10), float(p90), tuple(taken))

@@ -9,9 +9,11 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from engines.charts import bar, interval_chart, stacked_bar, whisker_bar
+from engines.charts import interval_chart, stacked_bar, whisker_bar
 from engines.pictures import example_figure
 from engines.report_data import EngineRow, Layer, ReportData
+from engines.report_layers import layer_errors, sensitivity
+from engines.report_parts import section
 from runtime.drift.limits import metric_named
 from runtime.drift.verdict import DriftReport, Measurement, required_images
 
@@ -36,7 +38,8 @@ def write_report(path: str | Path, data: ReportData) -> None:
     sections = [
         _drift(data.drift),
         _latency(data.candidates, data.choice),
-        _layer_errors(data.layers),
+        sensitivity(data.layers, data.steps),
+        layer_errors(data.layers),
         _examples(data),
         _precision_map(data.layers),
         _provenance(data.provenance),
@@ -78,7 +81,7 @@ def _drift(report: DriftReport) -> str:
         "The engine against the PyTorch model on the same images. The bar is the 95 % confidence "
         "interval; it must lie wholly within the shaded range that the limit allows."
     )
-    return _section("Drift", lead, f'<div class="metrics">{cards}</div>{skipped}')
+    return section("Drift", lead, f'<div class="metrics">{cards}</div>{skipped}')
 
 
 def _metric(item: Measurement) -> str:
@@ -112,7 +115,7 @@ def _latency(candidates: Sequence[EngineRow], choice: str) -> str:
     rows = "".join(_candidate(item, top) for item in candidates)
     lead = "One image, median and 10th to 90th percentile. Faithful: the same outputs as the graph."
     reason = f'<p class="choice">{escape(choice)}</p>' if choice else ""
-    return _section("Latency of the candidates", lead, f'{reason}<div class="rows">{rows}</div>')
+    return section("Latency of the candidates", lead, f'{reason}<div class="rows">{rows}</div>')
 
 
 def _candidate(item: EngineRow, top: float) -> str:
@@ -132,48 +135,12 @@ def _candidate(item: EngineRow, top: float) -> str:
     )
 
 
-def _layer_errors(layers: Sequence[Layer]) -> str:
-    measured = [(item, item.relative_error) for item in layers if item.relative_error is not None]
-    if not measured:
-        return ""
-    finite = [error for _, error in measured if math.isfinite(error)]
-    top = max(finite, default=0.0) or 1.0
-    worst, error = max(measured, key=lambda row: row[1] if math.isfinite(row[1]) else math.inf)
-    prefix = _common_prefix([item.name for item, _ in measured])
-    rows = "".join(_layer(item, value / top, prefix, item is worst) for item, value in measured)
-    lead = (
-        f"{len(measured)} quantised layers in the order of the graph; the bar is the relative "
-        "error of the layer's output, the second number 1 &minus; cosine."
-    )
-    if prefix:
-        lead += f" Names begin with <code>{escape(prefix)}</code>"
-    called = (
-        f'<p class="choice">Worst: <code>{escape(worst.name)}</code>, relative error '
-        f"{_percent(error)}{_cosine_text(worst)}.</p>"
-    )
-    return _section("Error by layer", lead, f'{called}<div class="layers">{rows}</div>')
-
-
-def _layer(item: Layer, share: float, prefix: str, worst: bool) -> str:
-    error = item.relative_error if item.relative_error is not None else math.nan
-    cosine = "" if item.cosine is None else f"{1 - item.cosine:.1e}"
-    share = share if math.isfinite(share) else 1.0
-    label = f"{item.name}: relative error {_percent(error)}"
-    return (
-        f'<div class="layer{" worst" if worst else ""}" title="{escape(item.name)}">'
-        f'<span class="name"><bdi>{escape(item.name.removeprefix(prefix))}</bdi></span>'
-        f"{bar(share, label, marked=worst)}"
-        f'<span class="number">{_percent(error)}</span>'
-        f'<span class="number muted">{cosine}</span></div>'
-    )
-
-
 def _examples(data: ReportData) -> str:
     if not data.examples:
         return ""
     figures = "".join(example_figure(item, index) for index, item in enumerate(data.examples))
     lead = "The same frames through the PyTorch model and through the engine."
-    return _section("Examples", lead, f'<div class="examples">{figures}</div>')
+    return section("Examples", lead, f'<div class="examples">{figures}</div>')
 
 
 def _precision_map(layers: Sequence[Layer]) -> str:
@@ -200,7 +167,7 @@ def _precision_map(layers: Sequence[Layer]) -> str:
         else ""
     )
     lead = f"{len(layers)} linear and convolution layers by the type that they compute in."
-    return _section(
+    return section(
         "Precision", lead, f'{stacked_bar(known)}<ul class="legend">{legend}</ul>{table}'
     )
 
@@ -217,32 +184,7 @@ def _provenance(rows: Sequence[tuple[str, str]]) -> str:
         f"<tr><th>{escape(key)}</th><td><code>{escape(value)}</code></td></tr>"
         for key, value in rows
     )
-    return _section("Provenance", "", f'<table class="pairs"><tbody>{cells}</tbody></table>')
-
-
-def _section(title: str, lead: str, body: str) -> str:
-    """All three are HTML."""
-    opening = f'<p class="lead">{lead}</p>' if lead else ""
-    return f"<section><h2>{title}</h2>{opening}{body}</section>"
-
-
-def _common_prefix(names: Sequence[str]) -> str:
-    """The dotted path that all names share, with its last dot; the last part never belongs."""
-    paths = [name.split(".")[:-1] for name in names]
-    shared = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0] + ".")
-    return "".join(shared)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %" if math.isfinite(share) else "not finite"
-
-
-def _cosine_text(layer: Layer) -> str:
-    return "" if layer.cosine is None else f", cosine {layer.cosine:.5f}"
+    return section("Provenance", "", f'<table class="pairs"><tbody>{cells}</tbody></table>')
 
 
 def _bytes(size: int) -> str:

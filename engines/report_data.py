@@ -22,6 +22,9 @@ class Layer:
         relative_error: of its int8 output, the norm of the error over the norm of the output;
             None where it was not measured.
         cosine: between its int8 and float outputs; None where it was not measured.
+        effect: squared error of the model's outputs, relative to their own square, with this layer
+            alone in int8; None where no search measured it.
+        saved_ms: milliseconds that int8 saves at this layer; None where no search measured it.
     """
 
     name: str
@@ -30,6 +33,23 @@ class Layer:
     reason: str = ""
     relative_error: float | None = None
     cosine: float | None = None
+    effect: float | None = None
+    saved_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A set of layers that the precision search tried.
+
+    Attributes:
+        returned: how many layers were float.
+        figures: the metrics on the calibration images, for people.
+        holds: whether they kept the limits.
+    """
+
+    returned: int
+    figures: str
+    holds: bool
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,7 @@ class ReportData:
         drift: what the gate measured.
         sizes: (file or form, bytes), such as ("PyTorch weights", 113_000_000).
         layers: every linear and convolution.
+        steps: of the precision search, in order.
         candidates: every engine that was tried.
         choice: a sentence on which candidate was kept, and why.
         examples: a few images.
@@ -99,3 +120,4 @@ class ReportData:
     choice: str = ""
     examples: tuple[Example, ...] = ()
     provenance: tuple[tuple[str, str], ...] = ()
+    steps: tuple[Step, ...] = ()

@@ -66,7 +66,10 @@ def test_a_graph_that_does_not_load_is_an_obstacle_not_a_crash(tmp_path: Path) -
 
 
 def candidate(precision: str, ms: float, wanted: bool = True, obstacle: str = "") -> Candidate:
-    times = {1: Latency(1, ms, ms, ms, 5), 8: Latency(8, 8 * ms, 8 * ms, 8 * ms, 5)}
+    times = {
+        1: Latency(1, ms, ms, ms, (ms,) * 5),
+        8: Latency(8, 8 * ms, 8 * ms, 8 * ms, (8 * ms,) * 5),
+    }
     return Candidate(precision, "openvino", wanted, "1", None, times, obstacle)
 
 
@@ -85,7 +88,7 @@ def test_auto_keeps_float_when_int8_does_not_pay() -> None:
 
 
 def test_time_per_image_is_the_geometric_mean_over_batches() -> None:
-    times = {1: Latency(1, 4.0, 4, 4, 5), 8: Latency(8, 8.0, 8, 8, 5)}
+    times = {1: Latency(1, 4.0, 4, 4, ()), 8: Latency(8, 8.0, 8, 8, ())}
     # 4 ms an image at batch 1 and 1 ms at batch 8
     assert Candidate("int8", "x", True, latency=times).milliseconds == pytest.approx(2.0)
 

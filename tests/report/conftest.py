@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.report_data import EngineRow, Example, Layer, Prediction, ReportData
+from engines.report_data import EngineRow, Example, Layer, Prediction, ReportData, Step
 from runtime.drift.intervals import Interval, wilson
 from runtime.drift.verdict import DriftReport, judge
 
@@ -97,6 +97,27 @@ def classifier() -> ReportData:
 
 
 @pytest.fixture
+def searched(classifier: ReportData) -> ReportData:
+    """The classifier's report with a search in place of the errors by layer."""
+    generator = np.random.default_rng(2)
+    found = tuple(
+        dataclasses.replace(
+            layer,
+            relative_error=None,
+            cosine=None,
+            effect=float(generator.lognormal(-10.0, 1.5)),
+            saved_ms=float(generator.normal(0.3, 0.1)),
+        )
+        for layer in classifier.layers[1:]
+    )
+    steps = (
+        Step(0, "top1_agreement 0.962, bound 0.948, limit \u2265 0.98", False),
+        Step(2, "top1_agreement 0.991, bound 0.983, limit \u2265 0.98", True),
+    )
+    return dataclasses.replace(classifier, layers=found, steps=steps)
+
+
+@pytest.fixture
 def detector() -> ReportData:
     """A failed report with boxes, and without layers or candidates."""
     image = np.random.default_rng(1).integers(0, 255, (120, 160, 3)).astype(np.uint8)
@@ -135,9 +156,10 @@ def hostile(classifier: ReportData) -> ReportData:
         target=bad,
         sizes=((bad, 1),),
         layers=(
-            Layer(bad, bad, "int8", "", 0.1, 0.9),
+            Layer(bad, bad, "int8", "", 0.1, 0.9, 0.1, 0.2),
             Layer(f"a.{bad}.b", bad, "fp32", bad),
         ),
+        steps=(Step(0, bad, True),),
         candidates=(dataclasses.replace(CANDIDATES[0], name=bad, note=bad),),
         choice=bad,
         examples=(

@@ -109,7 +109,34 @@ def test_the_page_says_everything(tmp_path: Path, classifier: ReportData) -> Non
     assert sum(value in ("layer", "layer worst") for value in rows) == 72
 
 
-@pytest.mark.parametrize("kind", ["classifier", "detector", "hostile"])
+def test_sensitivities_tell_int8_from_returned_layers(tmp_path: Path, searched: ReportData) -> None:
+    page = Page(rendered(tmp_path, searched))
+    assert page.open == []
+    kinds = [value for name, value in page.attributes if name == "class"]
+    # 71 of the linears are int8; one block's output and the head returned to float.
+    assert kinds.count("layer effect") == 71 and kinds.count("layer effect returned") == 2
+    # Told apart by shape and by a word, not by colour alone.
+    assert kinds.count("bar hollow") == 2
+    assert "2 layers that the search returned to float" in page.text
+    assert "top1_agreement 0.991, bound 0.983" in page.text
+    assert "Error by layer" not in page.text
+
+
+def test_bars_of_sensitivities_are_logarithmic(tmp_path: Path, searched: ReportData) -> None:
+    effects = (1e-2, 1e-4, 1e-7, 0.0, math.inf)
+    few = tuple(
+        dataclasses.replace(layer, effect=effect)
+        for layer, effect in zip(searched.layers, effects, strict=False)
+    )
+    text = rendered(tmp_path, dataclasses.replace(searched, layers=few))
+    section = text[text.index("Sensitivity by layer") : text.index("Limits hold")]
+    widths = [float(w) for w in re.findall(r'<rect class="bar[^>]* width="([0-9.]+)%"', section)]
+    # Two decades of four below the largest are half the width, five are cut off.
+    assert widths == [100, 50, 0, 0, 100]
+    assert "not finite" in section
+
+
+@pytest.mark.parametrize("kind", ["classifier", "detector", "hostile", "searched"])
 def test_the_page_asks_for_nothing(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
@@ -150,7 +177,14 @@ def test_detections_are_drawn_on_both_pictures(tmp_path: Path, detector: ReportD
 
 def test_empty_parts_are_left_out(tmp_path: Path, detector: ReportData) -> None:
     page = Page(rendered(tmp_path, dataclasses.replace(detector, examples=())))
-    for title in ("Latency", "Error by layer", "Examples", "Precision map", "Provenance"):
+    for title in (
+        "Latency",
+        "Error by layer",
+        "Sensitivity",
+        "Examples",
+        "Precision map",
+        "Provenance",
+    ):
         assert title not in page.text
     assert "not measured, the images have no labels" in page.text
 
