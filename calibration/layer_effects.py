@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 
@@ -16,8 +17,8 @@ def layer_effects(
 ) -> dict[str, float]:
     """Squared error of the model's outputs, relative to their own square, by int8 layer.
 
-    The mean over images of the sum over outputs. Rounding errors of different layers are nearly
-    independent, so the effects of a set of layers nearly add up.
+    The mean over images of the sum over outputs; infinite where an output is not finite. Rounding
+    errors of different layers are nearly independent, so effects of a set nearly add up.
 
     Args:
         graph: In which each layer runs in int8 in turn, all others in float.
@@ -32,7 +33,8 @@ def layer_effects(
     for count, feed in enumerate(islice(single_images(batches), images), 1):  # noqa: B007
         exact = graph.run(feed, ())
         for name in names:
-            totals[name] += squared_error(graph.run(feed, (name,)), exact)
+            error = squared_error(graph.run(feed, (name,)), exact)
+            totals[name] += error if math.isfinite(error) else math.inf
     if not count:
         raise ValueError("found no calibration images; give at least one")
     return {name: total / count for name, total in totals.items()}

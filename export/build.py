@@ -38,8 +38,21 @@ def build(
     seed: Annotated[int | None, typer.Option(help="Of the choice of images.")] = None,
     max_drift: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC=VALUE", help="Override a drift limit; repeatable."),
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Replace a drift limit; repeatable. INT8 layers return to float until it holds.",
+        ),
     ] = None,
+    confidence: Annotated[
+        float, typer.Option(help="That the limits hold, of the search on calibration images.")
+    ] = 0.95,
+    precision_map: Annotated[
+        Path | None,
+        typer.Option(help="A reviewed precision_map.yaml: the same INT8 layers again."),
+    ] = None,
+    keep_slower: Annotated[
+        bool, typer.Option("--keep-slower", help="Keep INT8 where float is faster.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Default: engines/built.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -55,7 +68,7 @@ def build(
 
         request = pipeline.Request(
             spec, precision, target, weights, calibration, images, seed, limits,
-            out or pipeline.BUILT,
+            out or pipeline.BUILT, confidence, precision_map, keep_slower,
         )  # fmt: skip
         with progress() as say:
             built = pipeline.build(request, say)
@@ -84,6 +97,7 @@ def summary(built: Built) -> dict[str, Any]:
     return {
         "bundle": str(built.bundle),
         "accepted": built.accepted,
+        "refused": built.refused,
         "precision": built.kept.precision,
         "backend": built.kept.backend,
         "kept": built.why,
@@ -110,7 +124,9 @@ def _print(built: Built, record: dict[str, Any]) -> None:
     for measurement in built.drift.measurements:
         print(f"drift     {explain(measurement)}")
     print(f"verdict   {built.drift.verdict}")
-    print(f"{'bundle' if built.accepted else 'REFUSED'}    {record['bundle']}")
+    if built.refused:
+        print(f"REFUSED   {built.refused}")
+    print(f"bundle    {record['bundle']}")
     print(f"report    {built.bundle / 'report.html'}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ import transformers
 from engines.bundle_writer import BundleWriter
 from engines.candidates import Candidate
 from export.answers import Run
+from export.calibration_limits import Figure
 from export.samples import Sample
 from export.typed import Typed
 from export.weights import Reference
@@ -82,6 +84,7 @@ def describe(
             "method": spec.calibration.method,
             "origin": images.origin,
             "skipped": images.skipped,
+            **_search(request, built),
         },
         drift=built.drift.to_dict() | {"held_out": images.disjoint},
         latency={
@@ -108,8 +111,46 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "version": candidate.version,
         "obstacle": candidate.obstacle,
         "faithfulness": None if faithfulness is None else asdict(faithfulness),
-        "latency_ms": [asdict(times) for times in candidate.latency.values()],
+        "latency_ms": [
+            {
+                "batch": times.batch,
+                "median": times.median,
+                "p10": times.p10,
+                "p90": times.p90,
+                "rounds": len(times.taken),
+            }
+            for times in candidate.latency.values()
+        ],
     }
+
+
+def _search(request: Request, built: Built) -> dict[str, Any]:
+    """How the precision map came about, where it was searched or given."""
+    if request.precision_map is not None:
+        return {"precision_map": request.precision_map.name}
+    searched = built.graphs.searched
+    if searched is None:
+        return {}
+    return {
+        "search": {
+            "confidence": request.confidence,
+            "int8_share_of_macs": searched.int8_share,
+            "timed": {"backend": searched.backend, "batch": searched.batch},
+            "steps": [
+                {
+                    "returned": step.returned,
+                    "holds": step.holds,
+                    "figures": [_figure(figure) for figure in step.judged],
+                }
+                for step in searched.steps
+            ],
+        }
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    value = None if math.isnan(figure.value) else figure.value
+    return asdict(figure) | {"value": value}
 
 
 def _tensors(model: Path) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

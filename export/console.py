@@ -47,9 +47,10 @@ def progress() -> Iterator[Callable[[str], None]]:
 def user_errors(as_json: bool = False) -> Iterator[None]:
     """Turns a mistake into one line on standard error and exit code 2.
 
-    `VITRINE_DEBUG=1` shows the traceback instead. A golden probe that fails is not a mistake but
-    the gate's no: exit code 1.
+    `VITRINE_DEBUG=1` shows the traceback instead. A golden probe that fails and a
+    refused precision are not mistakes but the gate's no: exit code 1.
     """
+    from engines.refusal import RefusedError
     from runtime.errors import EngineError, GoldenProbeError
 
     try:
@@ -64,7 +65,7 @@ def user_errors(as_json: bool = False) -> Iterator[None]:
         if as_json:
             print_json({"error": text})
         _errors.print(f"vitrine: {text}")
-        sys.exit(REFUSED if isinstance(error, GoldenProbeError) else MISTAKE)
+        sys.exit(REFUSED if isinstance(error, GoldenProbeError | RefusedError) else MISTAKE)
 
 
 def note(text: str) -> None:

@@ -11,16 +11,19 @@ import numpy as np
 import onnx_ir as ir
 
 from engines.bundle_writer import BundleWriter, open_writer
-from engines.candidates import Candidate, Probe, choose, measure_all
+from engines.candidates import Candidate, Probe, measure_all
+from engines.refusal import faster_float
 from engines.targets import find_target
 from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
 from export.bundle_contents import describe, write_golden
+from export.kept_candidate import choose_within_limits
 from export.lowering.cpu import lowered
+from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
 from export.samples import Split, split
 from export.spec import ROOT, ModelSpec
 from export.to_onnx import onnx_from_module
-from export.typed import Typed, typed_graph
+from export.typed_graphs import AUTO, Graphs, typed_graphs
 from export.weights import Reference, load_reference
 from export.zoo import FAMILIES
 from runtime.backends import open_session
@@ -33,7 +36,6 @@ Say = Callable[[str], None]
 BUILT = ROOT / "engines" / "built"
 # Faithfulness is a property of the graph, so a few real images show it.
 _FAITHFUL_IMAGES = 32
-_AUTO = ("int8", "fp16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Request:
     seed: int | None = None
     max_drift: Mapping[str, float] = field(default_factory=dict)
     out: Path = BUILT
+    confidence: float = 0.95
+    precision_map: Path | None = None
+    keep_slower: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,24 +61,31 @@ class Built:
     """What came out of a build.
 
     Attributes:
-        bundle: the bundle's folder; the `.rejected` one, which does not load, when drift failed.
-        accepted: False when the drift gate said no.
+        bundle: the bundle's folder; the `.rejected` one, which does not load, when it was refused.
+        refused: why it was; empty when it was accepted.
         kept: the engine that was kept.
         why: why it was.
         candidates: everything that was measured.
         drift: of the kept engine against PyTorch, on the held-out images.
         split: the images.
         reference: the PyTorch model and where its weights came from.
+        graphs: what there was to choose from.
     """
 
     bundle: Path
-    accepted: bool
+    refused: str
     kept: Candidate
     why: str
     candidates: Sequence[Candidate]
     drift: DriftReport
     split: Split
     reference: Reference
+    graphs: Graphs
+
+    @property
+    def accepted(self) -> bool:
+        """False when the drift gate said no, or INT8 is slower than float."""
+        return not self.refused
 
 
 def build(request: Request, say: Say) -> Built:
@@ -84,6 +96,15 @@ def build(request: Request, say: Say) -> Built:
     """
     spec, target = request.spec, find_target(request.target)
     check_limits(spec.task, request.max_drift)
+    if not 0.5 <= request.confidence < 1.0:
+        raise ValueError(
+            f"--confidence {request.confidence:g}: expected at least 0.5 and below 1, such as 0.95"
+        )
+    if request.precision_map is not None and request.precision != "int8":
+        raise ValueError(
+            f"--precision-map says what INT8 is made of; found --precision {request.precision}, "
+            "expected int8"
+        )
     seed = spec.calibration.seed if request.seed is None else request.seed
     reference = load_reference(spec, request.weights, seed)
     say(f"weights: {reference.source['weights']}")
@@ -106,17 +127,21 @@ def _build(
     spec, family = request.spec, FAMILIES[request.spec.family]
     say("exporting to ONNX")
     portable = onnx_from_module(reference.module, family, *spec.trace_size)
-    typed = _typed(request.precision, portable, spec, images, reference, say)
+    found = typed_graphs(request, portable, reference, images, backends[0], say)
     graphs = {}
-    for precision, graph in typed.items():
+    for precision, graph in found.typed.items():
         graphs[precision] = writer.path(f"{precision}.onnx")
         ir.save(lowered(graph.model), graphs[precision])
 
     run_reference = torch_run(reference.module, family.outputs)
     probe = _probe(images, reference, run_reference)
-    wanted = _AUTO if request.precision == "auto" else (request.precision,)
+    wanted = AUTO if request.precision == "auto" else (request.precision,)
     candidates = measure_all(graphs, backends, wanted, probe, say)
-    kept, why = choose(candidates)
+    candidates += [
+        Candidate(precision, "any back end", True, obstacle=why)
+        for precision, why in found.dropped.items()
+    ]
+    kept, why, candidates = choose_within_limits(candidates, graphs, found.judge)
     for precision, file in graphs.items():
         file.rename(writer.path(MODEL)) if precision == kept.precision else file.unlink()
 
@@ -129,33 +154,18 @@ def _build(
         golden = write_golden(writer, reference, images.held_out, run_reference, session)
     finally:
         session.close()
-    accepted = drift.verdict != "fail"
-    built = Built(writer.folder, accepted, kept, why, candidates, drift, images, reference)
-    chosen = typed[kept.precision]
+    reasons = ["drift is over its limit"] if drift.verdict == "fail" else []
+    if request.precision == "int8" and not request.keep_slower:
+        reasons += filter(None, [faster_float(kept, candidates)])
+    refused = "; ".join(reasons)
+    built = Built(writer.folder, refused, kept, why, candidates, drift, images, reference, found)
+    chosen = found.typed[kept.precision]
+    if chosen.precision_map:
+        text = precision_map_text(spec.name, chosen.precision_map)
+        writer.path(PRECISION_MAP).write_text(text, encoding="utf-8")
     write_bundle_report(writer, request, built, chosen, theirs, ours)
     manifest = describe(request, built, chosen, golden, writer.path(MODEL))
-    return replace(built, bundle=writer.finish(manifest) if accepted else writer.reject())
-
-
-def _typed(
-    precision: str,
-    portable: ir.Model,
-    spec: ModelSpec,
-    images: Split,
-    reference: Reference,
-    say: Say,
-) -> dict[str, Typed]:
-    """The graphs to measure: what was asked for, and FP32 to say what it gained."""
-    precisions = _AUTO if precision == "auto" else tuple(dict.fromkeys((precision, "fp32")))
-    calibration = SingleImages(images.calibration, reference.preprocess)
-    typed = {}
-    for each in precisions:
-        if each == "int8":
-            say(f"calibrating on {len(images.calibration)} images")
-        elif each == "fp16":
-            say("scanning magnitudes for FP16")
-        typed[each] = typed_graph(each, portable, spec, calibration)
-    return typed
+    return replace(built, bundle=writer.reject() if refused else writer.finish(manifest))
 
 
 def _probe(images: Split, reference: Reference, run: Any) -> Probe:

@@ -9,6 +9,8 @@ from engines import report, report_data
 from engines.bundle_writer import BundleWriter
 from engines.candidates import Candidate
 from export.answers import Answer
+from export.calibration_limits import said
+from export.precision_choice import Searched
 from export.typed import Typed
 from runtime.drift.formats import to_json
 from runtime.engine import MODEL
@@ -41,7 +43,8 @@ def write_bundle_report(
             ("PyTorch float32 weights", 4 * parameters),
             (MODEL, writer.path(MODEL).stat().st_size),
         ),
-        layers=_layers(typed),
+        layers=_layers(typed, built.graphs.searched),
+        steps=_steps(built.graphs.searched),
         candidates=tuple(_row(c, c is built.kept) for c in built.candidates),
         choice=built.why,
         examples=_examples(request, built, theirs, ours),
@@ -54,13 +57,17 @@ def write_bundle_report(
             ("range method", request.spec.calibration.method),
             ("skipped images", ", ".join(sorted(built.split.skipped)) or "none"),
             ("engine", f"{built.kept.backend} {built.kept.version}"),
+            *_search_facts(request, built.graphs.searched),
         ),
     )
     report.write_report(writer.path("report.html"), data)
 
 
-def _layers(typed: Typed) -> tuple[report_data.Layer, ...]:
+def _layers(typed: Typed, searched: Searched | None) -> tuple[report_data.Layer, ...]:
     errors = {layer.name: layer for layer in typed.layers}
+    of_int8 = searched is not None and searched.typed is typed
+    effects = searched.effects if searched is not None and of_int8 else {}
+    saved = searched.saved_ms if searched is not None and of_int8 else {}
     operators = {str(node.name): node.op_type for node in typed.model.graph}
     return tuple(
         report_data.Layer(
@@ -70,8 +77,29 @@ def _layers(typed: Typed) -> tuple[report_data.Layer, ...]:
             "" if entry["type"] == "int8" else entry["why"],
             errors[name].relative_error if name in errors else None,
             errors[name].cosine if name in errors else None,
+            effects.get(name),
+            saved.get(name),
         )
         for name, entry in typed.precision_map.items()
+    )
+
+
+def _search_facts(request: Request, searched: Searched | None) -> tuple[tuple[str, str], ...]:
+    if request.precision_map is not None:
+        return (("precision map", request.precision_map.name),)
+    if searched is None:
+        return ()
+    return (
+        ("confidence of the search", f"{request.confidence:g}"),
+        ("int8 share of multiply-accumulates", f"{searched.int8_share:.1%}"),
+    )
+
+
+def _steps(searched: Searched | None) -> tuple[report_data.Step, ...]:
+    if searched is None:
+        return ()
+    return tuple(
+        report_data.Step(step.returned, said(step.judged), step.holds) for step in searched.steps
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx_ir as ir
 
-from calibration.calibrate import Settings
+from calibration.calibrate import Settings, calibrate
 from calibration.half import half_from_onnx
-from calibration.quantise import quantised_from_onnx
+from calibration.precision import PrecisionMap
+from calibration.quantise import decide, int8_names, quantise
 from calibration.sensitivity import LayerError, layer_errors
 from export.answers import SingleImages
 from export.graph_names import LINEARS
@@ -37,25 +37,51 @@ class Typed:
     layers: Sequence[LayerError] = ()
 
 
-def typed_graph(precision: str, portable: ir.Model, spec: ModelSpec, images: SingleImages) -> Typed:
-    """The portable graph in a precision, with ranges or magnitudes from calibration images."""
+def typed_graph(
+    precision: str,
+    portable: ir.Model,
+    spec: ModelSpec,
+    images: SingleImages,
+    precision_map: PrecisionMap | None = None,
+) -> Typed:
+    """The portable graph in a precision, with ranges or magnitudes from calibration images.
+
+    Args:
+        precision: "fp32", "fp16" or "int8".
+        portable: the float graph.
+        spec: the model's record, whose presets say what int8 leaves float.
+        images: for calibration.
+        precision_map: of int8: every linear's type, in place of the presets.
+    """
     if precision == "fp32":
         return Typed(portable, {})
     if precision == "fp16":
         half = half_from_onnx(portable, images.first(_MAGNITUDE_IMAGES))
         return Typed(half.model, half.precision_map)
+    preset = preset_map(portable, spec)
+    chosen = precision_map or preset
+    # What may become int8 is calibrated together, so that a map that a search has written gives
+    # the graph that the search has built.
+    candidates = int8_names(preset) | int8_names(chosen)
+    calibrated = calibrate(portable, candidates, images, Settings(spec.calibration.method))
+    names = [name for name, entry in chosen.items() if entry["type"] == "int8"]
+    model = quantise(calibrated, names)
+    few = images.first(_SENSITIVITY_IMAGES)
+    errors = {e.name: e for e in layer_errors(portable, model, names, few, _SENSITIVITY_IMAGES)}
+    return Typed(model, chosen, [errors[name] for name in names])
+
+
+def preset_map(portable: ir.Model, spec: ModelSpec) -> PrecisionMap:
+    """What structure and the record's presets say of each linear.
+
+    Raises:
+        ValueError: no linear is left for int8.
+    """
     names = [str(node.name) for node in portable.graph if node.op_type in LINEARS]
+    # A preset is a family's, and not every member has every part.
     keep = {
         kept.pattern: kept.why
         for kept in spec.keep_float
         if any(fnmatch.fnmatchcase(name, kept.pattern) for name in names)
     }
-    settings = Settings(method=spec.calibration.method)
-    quantised = quantised_from_onnx(portable, images, settings, keep)
-    int8 = [name for name, entry in quantised.precision_map.items() if entry["type"] == "int8"]
-    errors: Any = layer_errors(
-        portable, quantised.model, int8, images.first(_SENSITIVITY_IMAGES), _SENSITIVITY_IMAGES
-    )
-    order = {name: position for position, name in enumerate(int8)}
-    layers = sorted(errors, key=lambda layer: order[layer.name])
-    return Typed(quantised.model, quantised.precision_map, layers)
+    return decide(portable, keep)

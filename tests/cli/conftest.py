@@ -43,7 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     out = tmp_path_factory.mktemp("built")
     outcome = run(
         "build", "--model", "swin_tiny_shapes", "--precision", "int8", "--images", "32",
-        "--out", out, "--json",
+        "--keep-slower", "--out", out, "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     return outcome

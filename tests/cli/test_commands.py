@@ -30,7 +30,10 @@ def test_build_reports_what_it_kept(built: Outcome) -> None:
 
 def test_build_writes_the_bundle_of_the_design(bundle: Path) -> None:
     files = {path.name for path in bundle.iterdir()}
-    assert files == {"model.onnx", "golden.npz", "drift.json", "report.html", "manifest.json"}
+    assert files == {
+        "model.onnx", "golden.npz", "drift.json", "report.html", "manifest.json",
+        "precision_map.yaml",
+    }  # fmt: skip
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert manifest["source"]["sha256"] and manifest["calibration"]["images"] == 32
@@ -89,12 +92,12 @@ def test_drift_needs_enough_images(bundle: Path, tmp_path: Path) -> None:
 
 def test_build_is_refused_when_drift_is_over_its_limit(tmp_path: Path) -> None:
     outcome = run(
-        "build", "--model", "vit_tiny_shapes", "--precision", "int8", "--images", "8",
-        "--max-drift", "logit_cosine=0.9999999", "--out", tmp_path,
+        "build", "--model", "vit_tiny_shapes", "--precision", "fp16", "--images", "8",
+        "--max-drift", "logit_cosine=0.99999999", "--out", tmp_path,
     )  # fmt: skip
     assert outcome.code == 1
-    assert not (tmp_path / "vit_tiny_shapes-int8-cpu").exists()
-    rejected = tmp_path / "vit_tiny_shapes-int8-cpu.rejected"
+    assert not (tmp_path / "vit_tiny_shapes-fp16-cpu").exists()
+    rejected = tmp_path / "vit_tiny_shapes-fp16-cpu.rejected"
     assert (rejected / "report.html").exists() and not (rejected / "manifest.json").exists()
     assert "REFUSED" in outcome.out
 

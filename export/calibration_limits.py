@@ -1,0 +1,115 @@
+"""Do the drift limits hold on the calibration images, as far as these can tell?
+
+The gate on held-out images is another matter and stays as it is: nothing is chosen on those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.agreement import expected_agreement
+from export.answers import Answer, Run, answers, comparable, torch_run, truths
+from export.samples import Sample
+from export.weights import Reference
+from export.zoo import FAMILIES
+from runtime.drift.limits import metric_named
+from runtime.drift.measure import measure
+
+_AGREEMENT = "top1_agreement"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One limited metric on the calibration images.
+
+    Attributes:
+        name: of the metric.
+        value: its estimate.
+        bound: the end of its interval that is compared with the limit.
+        limit: of the drift.
+        holds: whether the bound keeps it.
+    """
+
+    name: str
+    value: float
+    bound: float
+    limit: float
+    holds: bool
+
+
+class Judge:
+    """Compares runs of the model with PyTorch on the calibration images."""
+
+    def __init__(
+        self,
+        task: str,
+        family: str,
+        reference: Reference,
+        samples: Sequence[Sample],
+        limits: Mapping[str, float],
+        confidence: float,
+    ) -> None:
+        """Runs PyTorch on the images.
+
+        Args:
+            task: of the model.
+            family: of the model.
+            reference: the PyTorch model.
+            samples: the calibration images.
+            limits: metric -> limit, of which those that need labels count where there are labels.
+            confidence: with which `top1_agreement` keeps its limit; the others keep theirs with
+                their whole 95 % interval, as at the gate.
+        """
+        self._task, self._reference, self._samples = task, reference, samples
+        self._limits, self._confidence = dict(limits), confidence
+        run = torch_run(reference.module, FAMILIES[family].outputs)
+        self._theirs = answers(run, reference.preprocess, samples)
+
+    def of(self, *runs: Run) -> tuple[Figure, ...]:
+        """The limited metrics of a run; of several, which take the images in turn."""
+        found: list[Answer | None] = [None] * len(self._samples)
+        for turn, run in enumerate(runs):
+            part = self._samples[turn :: len(runs)]
+            found[turn :: len(runs)] = answers(run, self._reference.preprocess, part)
+        return self._figures([answer for answer in found if answer is not None])
+
+    def of_the_reference(self) -> tuple[Figure, ...]:
+        """The same of PyTorch itself: what so many images can show at best."""
+        return self._figures(self._theirs)
+
+    def _figures(self, found: Sequence[Answer]) -> tuple[Figure, ...]:
+        labels = self._reference.labels
+        theirs = comparable(self._task, self._theirs, labels)
+        ours = comparable(self._task, found, labels)
+        figures = []
+        rest = dict(self._limits)
+        if _AGREEMENT in rest:
+            limit = rest.pop(_AGREEMENT)
+            estimate = expected_agreement(np.stack(theirs), np.stack(ours), self._confidence)
+            holds = estimate.low >= limit
+            figures.append(Figure(_AGREEMENT, estimate.value, estimate.low, limit, holds))
+        if rest:
+            report = measure(self._task, theirs, ours, labels=truths(self._samples), limits=rest)
+            figures += [
+                Figure(
+                    m.name, m.value, m.low if m.at_least else m.high, m.limit, m.verdict == "pass"
+                )
+                for m in report.measurements
+                if m.limit is not None
+            ]
+        return tuple(figures)
+
+
+def said(figures: Sequence[Figure]) -> str:
+    """Figures for progress lines and messages."""
+    texts = []
+    for figure in figures:
+        sign = "≥" if metric_named(figure.name).at_least else "≤"
+        texts.append(
+            f"{figure.name} {figure.value:.6g}, bound {figure.bound:.6g}, limit {sign} "
+            f"{figure.limit:.6g}"
+        )
+    return "; ".join(texts)

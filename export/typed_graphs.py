@@ -1,0 +1,131 @@
+"""The typed graphs that a build measures, and those that it leaves out with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from calibration.quantise import decide
+from engines.refusal import RefusedError
+from export.answers import SingleImages
+from export.calibration_limits import Judge, said
+from export.precision_choice import Say, Searched, search
+from export.precision_file import read_precision_map
+from export.samples import Split
+from export.typed import Typed, typed_graph
+from export.weights import Reference
+
+if TYPE_CHECKING:
+    from export.pipeline import Request
+
+AUTO = ("int8", "fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What a build has to choose from.
+
+    Attributes:
+        typed: by precision.
+        dropped: precision -> why there is no such graph.
+        judge: of drift limits on the calibration images; None where none are searched for.
+        searched: how the int8 graph was found; None where it was not searched.
+    """
+
+    typed: Mapping[str, Typed]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    judge: Judge | None = None
+    searched: Searched | None = None
+
+
+def typed_graphs(
+    request: Request,
+    portable: ir.Model,
+    reference: Reference,
+    images: Split,
+    backend: str,
+    say: Say,
+) -> Graphs:
+    """The graphs of what was asked for, and FP32 to say what it gained.
+
+    Args:
+        request: of the build.
+        portable: the float graph.
+        reference: the PyTorch model.
+        images: of which the calibration images are used.
+        backend: in which a search times layers.
+        say: told what is going on.
+
+    Raises:
+        RefusedError: INT8 was asked for and only the float graph keeps the limits.
+        ValueError: a precision map that does not fit, or calibration images too few for a limit.
+    """
+    spec, precision = request.spec, request.precision
+    calibration = SingleImages(images.calibration, reference.preprocess)
+    wanted = AUTO if precision == "auto" else tuple(dict.fromkeys((precision, "fp32")))
+    typed: dict[str, Typed] = {}
+    dropped: dict[str, str] = {}
+    judge, searched = _judge(request, reference, images, say), None
+    for each in wanted:
+        if each == "int8" and judge is not None:
+            batch = 1 if reference.preprocess.pad else 8
+            if few := _too_few(judge, len(images.calibration)):
+                if precision == "int8":
+                    raise ValueError(few)
+                dropped[each] = few
+                continue
+            searched = search(
+                portable, spec, images.calibration, reference.preprocess, judge, backend, batch, say
+            )
+            if searched.typed is None:
+                dropped[each] = _float_only(searched)
+                if precision == "int8":
+                    raise RefusedError(f"{dropped[each]}; loosen the limit or build fp16")
+            else:
+                typed[each] = searched.typed
+            continue
+        if each == "int8":
+            say(f"calibrating on {len(images.calibration)} images")
+        elif each == "fp16":
+            say("scanning magnitudes for FP16")
+        chosen = None
+        if each == "int8" and request.precision_map is not None:
+            chosen = read_precision_map(request.precision_map, spec.name, decide(portable, {}))
+        typed[each] = typed_graph(each, portable, spec, calibration, chosen)
+    return Graphs(typed, dropped, judge, searched)
+
+
+def _judge(request: Request, reference: Reference, images: Split, say: Say) -> Judge | None:
+    """Of the limits that the int8 graph must keep; None where nothing is to be searched."""
+    spec = request.spec
+    searching = request.precision == "auto" or (request.precision == "int8" and request.max_drift)
+    if not searching or request.precision_map is not None:
+        return None
+    limits = dict(request.max_drift)
+    if reference.source["weights"] != "random":
+        limits = {**spec.drift.get("int8", {}), **limits}
+    if not limits:
+        return None
+    say(f"running PyTorch on {len(images.calibration)} calibration images")
+    return Judge(spec.task, spec.family, reference, images.calibration, limits, request.confidence)
+
+
+def _too_few(judge: Judge, images: int) -> str:
+    broken = [figure for figure in judge.of_the_reference() if not figure.holds]
+    if not broken:
+        return ""
+    return (
+        f"{images} calibration images cannot show even of PyTorch itself that it keeps the limit "
+        f"({said(broken)}); give more with --images"
+    )
+
+
+def _float_only(searched: Searched) -> str:
+    closest = max(searched.steps, key=lambda step: step.returned)
+    return (
+        f"no set of int8 layers keeps the limits; with {closest.returned} of "
+        f"{len(searched.effects)} layers float: {said(closest.judged)}"
+    )
