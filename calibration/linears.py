@@ -55,8 +55,6 @@ class Linear:
             plain = attributes.get_float("alpha", 1.0) == attributes.get_float("beta", 1.0) == 1.0
             if not plain or _flag(self.node, "transA"):
                 return "a Gemm with alpha, beta or transA set"
-        if self.node.op_type == "Conv" and self.source.is_graph_input():
-            return "reads the input image directly: few multiplications, full-range pixels"
         return None
 
 

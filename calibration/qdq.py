@@ -7,10 +7,13 @@ Each int8 linear becomes
 
 Everything is symmetric: zero point 0 of type int8 (always written: TensorRT and ONNX disagree on
 the default), `axis` always written. Weights have a scale per output channel, activations one per
-tensor; linears that read one tensor share its Q/DQ. Outputs carry no Q/DQ: on OpenVINO 2026.4 a
-quantiser on a biased Conv's output, or after layout changes of it, spoils the bias (ViT-Tiny:
-logit cosine 0.35 against ONNX Runtime; exact once the bias is an Add of its own). A linear may
-read such an output, so a Conv that leads to a quantiser this way gets its bias as an Add.
+tensor; linears that read one tensor share its Q/DQ, and so do residual additions (`residuals`).
+Other outputs carry no Q/DQ: on OpenVINO 2026.4 a quantiser on a biased Conv's output, or after
+layout changes of it, spoils the bias (ViT-Tiny: logit cosine 0.35 against ONNX Runtime; exact once
+the bias is an Add of its own). A linear or an addition may read such an output, so a Conv that
+leads to a quantiser this way gets its bias as an Add. The quantiser of a MaxPool's output stays
+after the MaxPool, though before it would give the same numbers and let OpenVINO pool in int8:
+2026.4 then returns something else where two Convs read the pooled tensor (cosine 0.84).
 
 Scales are rounded up to numbers that float16 holds, so one quantised graph serves engines of
 either float type with the same integers.
@@ -33,6 +36,7 @@ from calibration.linears import (
     set_constant,
 )
 from calibration.ranges import ChannelStatistics
+from calibration.residuals import projections, share_quantisers
 
 _LAYOUT = frozenset(
     {"Reshape", "Transpose", "Flatten", "Concat", "Slice", "Gather", "Squeeze", "Unsqueeze"}
@@ -50,7 +54,8 @@ def insert_qdq(
 
     Args:
         model: Float graph; left as it is.
-        thresholds: Clipping threshold of each quantised linear's input, by value name.
+        thresholds: Clipping threshold of each quantised linear's input, by value name; of
+            `residuals.skips` too, which stay float without.
         quantised: Names of the linears to run in int8.
         statistics: Of the inputs by value name. Where given, the bias takes up the mean error:
             see `mean_error`.
@@ -67,19 +72,25 @@ def insert_qdq(
         if name not in linears:
             raise ValueError(f"{name!r} is not a linear of the graph, so it cannot be int8")
     chosen = [linear for linear in linears.values() if linear.name in quantised]
-    restored: dict[str, ir.Value] = {}
+    restored: dict[ir.Value, ir.Value] = {}
+    for skip in projections(copy, quantised):
+        if str(skip.name) in thresholds:
+            restored[skip] = _quantise_activation(copy.graph, skip, thresholds[str(skip.name)])
     for linear in chosen:
         source = str(linear.source.name)
         if source not in thresholds:
             raise ValueError(f"no threshold for {source!r}, the input of {linear.name!r}")
-        if source not in restored:
-            restored[source] = _quantise_activation(linear, thresholds[source])
+        if linear.source not in restored:
+            restored[linear.source] = _quantise_activation(
+                copy.graph, linear.source, thresholds[source]
+            )
         integers, scale, matrix = _rounded_weight(linear)
         if statistics is not None and source in statistics:
             step = float16_scale(thresholds[source])
             add_to_bias(linear, mean_error(statistics[source], step, linear.matrix(), matrix))
         _replace_weight(linear, integers, scale)
-        linear.node.replace_input_with(0, restored[source])
+        linear.node.replace_input_with(0, restored[linear.source])
+    share_quantisers(restored)
     _separate_conv_biases(copy)
     return copy
 
@@ -113,10 +124,8 @@ def mean_error(
     return np.asarray(statistics.mean @ weights + (sample - restored).mean(axis=0) @ rounded)
 
 
-def _quantise_activation(linear: Linear, threshold: float) -> ir.Value:
-    """Q -> DQ of the linear's input, placed before the first linear that reads it."""
-    graph, source = linear.node.graph, linear.source
-    assert isinstance(graph, ir.Graph)
+def _quantise_activation(graph: ir.Graph, source: ir.Value, threshold: float) -> ir.Value:
+    """source -> Q -> DQ, placed where the source is first known; nobody reads it yet."""
     scale = add_constant(graph, f"{source.name}.scale", float16_scale(threshold))
     zero = add_constant(graph, f"{source.name}.zero_point", np.zeros((), np.int8))
     quantise = ir.node(
@@ -127,9 +136,12 @@ def _quantise_activation(linear: Linear, threshold: float) -> ir.Value:
     quantise.outputs[0].shape = source.shape
     restored = _dequantise(quantise.outputs[0], scale, zero, 1, f"{source.name}.dequantise")
     restored.shape = source.shape
-    node = restored.producer()
+    node, producer = restored.producer(), source.producer()
     assert node is not None
-    graph.insert_before(linear.node, [quantise, node])
+    if producer is None:
+        graph.insert_before(graph[0], [quantise, node])
+    else:
+        graph.insert_after(producer, [quantise, node])
     return restored
 
 

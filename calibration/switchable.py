@@ -83,6 +83,7 @@ def _parametrised(
             str(flag.name): np.array(True),
             f"{name}/correction": np.zeros_like(corrections[name]),
         }
+    _switch_additions(model.graph)
     # Adds take over the name of the value that they follow, so they come after every look-up.
     for node in nodes:
         correction = corrections[str(node.name)]
@@ -90,6 +91,39 @@ def _parametrised(
         node.name = f"{node.name}/switched"  # its bias may be an Add that was named after it
         append_add(node, parameter)
     return model, overrides
+
+
+def _switch_additions(graph: ir.Graph) -> None:
+    """Additions read int8 values where a linear does, and those of a Conv that is int8 itself."""
+    for node in list(graph):
+        for index, value in enumerate(node.inputs if node.op_type == "Add" else ()):
+            source = _quantised_source(value)
+            if value is None or source is None:
+                continue
+            flags = [use.node.inputs[0] for use in value.uses() if use.node.op_type == "Where"]
+            if not flags:
+                conv = source.producer()
+                while conv is not None and conv.op_type == "Add":  # its bias
+                    conv = None if conv.inputs[0] is None else conv.inputs[0].producer()
+                assert conv is not None
+                flags = [graph.initializers[f"{conv.name}/int8"]]
+            while len(flags) > 1:
+                either = ir.node("Or", [flags.pop(), flags.pop()])
+                graph.insert_before(node, either)
+                flags.append(either.outputs[0])
+            chosen = ir.node("Where", [flags[0], value, source])
+            graph.insert_before(node, chosen)
+            node.replace_input_with(index, chosen.outputs[0])
+
+
+def _quantised_source(value: ir.Value | None) -> ir.Value | None:
+    """The float tensor whose int8 values these are; None for anything else."""
+    dequantise = None if value is None else value.producer()
+    if dequantise is None or dequantise.op_type != "DequantizeLinear":
+        return None
+    integers = dequantise.inputs[0]
+    quantise = None if integers is None else integers.producer()
+    return None if quantise is None else quantise.inputs[0]
 
 
 def _parameter(graph: ir.Graph, name: str, default: np.ndarray) -> ir.Value:

@@ -81,6 +81,45 @@ def attention_inputs(transposed: bool = False) -> ir.Model:
     return model_from_text(text, {k: v.astype(np.float32) for k, v in constants.items()})
 
 
+def residual_blocks() -> ir.Model:
+    """Stem with max pooling, a block that adds its input, one that adds a projection of it."""
+    random = np.random.default_rng(5)
+    three = "kernel_shape: ints = [3, 3], pads: ints = [1, 1, 1, 1]"
+    text = (
+        HEADER
+        + f"""
+    g (float[batch, 3, 16, 16] x) => (float[batch, 16] y) {{
+        [stem] s = Conv<{three}>(x, ks, bs)
+        rs = Relu(s)
+        p = MaxPool<kernel_shape: ints = [2, 2], strides: ints = [2, 2]>(rs)
+        [first] f = Conv<{three}>(p, kf, bf)
+        rf = Relu(f)
+        [a1] a = Conv<{three}>(rf, ka, ba)
+        ra = Relu(a)
+        [b1] b = Conv<{three}>(ra, kb, bb)
+        [same] sb = Add(b, rf)
+        rb = Relu(sb)
+        [c1] c = Conv<{three}, strides: ints = [2, 2]>(rb, kc, bc)
+        [shortcut] d = Conv<kernel_shape: ints = [1, 1], strides: ints = [2, 2]>(rb, kd, bd)
+        [projected] sd = Add(c, d)
+        rd = Relu(sd)
+        [last] e = Conv<kernel_shape: ints = [1, 1]>(rd, ky)
+        g = GlobalAveragePool(e)
+        t = Flatten(g)
+        [head] y = MatMul(t, w)
+    }}"""
+    )
+    kernels = {"ks": (3, 3), **dict.fromkeys(("kf", "ka", "kb", "kc"), (16, 3))}
+    kernels |= {"kd": (16, 1), "ky": (16, 1)}
+    constants = {
+        name: random.normal(0.0, (2 / (inputs * side * side)) ** 0.5, (16, inputs, side, side))
+        for name, (inputs, side) in kernels.items()
+    }
+    constants |= {f"b{n}": random.normal(0.0, 0.3, 16) for n in "sfabcd"}
+    constants["w"] = random.normal(0.0, 0.25, (16, 16))
+    return model_from_text(text, {k: v.astype(np.float32) for k, v in constants.items()})
+
+
 def images(count: int, *shape: int, seed: int = 1) -> list[dict[str, np.ndarray]]:
     """`count` inputs x of batch size 1 from a normal distribution."""
     random = np.random.default_rng(seed)

@@ -19,6 +19,7 @@ from tests.calibration.float_graphs import (
     images,
     mlp,
     model_from_text,
+    residual_blocks,
     run,
 )
 
@@ -52,6 +53,7 @@ GRAPHS = {
     "shared input": (attention_inputs, (CHANNELS,)),
     "shared input, Gemm": (lambda: attention_inputs(transposed=True), (CHANNELS,)),
     "convolutions": (convolutions, (3, 8, 8)),
+    "residual blocks": (residual_blocks, (3, 16, 16)),
 }
 
 
