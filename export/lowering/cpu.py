@@ -12,6 +12,7 @@ import onnx_ir as ir
 from export.lowering.columns import SPLIT_LINEARS
 from export.lowering.constants import DROP_IDENTITIES, JOIN_ADDITIONS
 from export.lowering.merging import MERGING_AS_GATHER
+from export.lowering.patches import PATCHES_AS_LINEAR
 from export.lowering.permutations import MOVE_PERMUTATIONS
 from export.lowering.rule import Rule
 from export.lowering.windows import WINDOWS_AS_PERMUTATIONS
@@ -20,6 +21,7 @@ from export.simplify import inline, simplify
 RULES: tuple[Rule, ...] = (
     WINDOWS_AS_PERMUTATIONS,
     MERGING_AS_GATHER,
+    PATCHES_AS_LINEAR,
     MOVE_PERMUTATIONS,
     SPLIT_LINEARS,
     Rule("operators as primitives", inline),

@@ -23,6 +23,7 @@ from export.lowering.maps import map_sizes, replace_map, tokens_of
 from export.lowering.rule import Rule
 from export.operators import DOMAIN
 
+_THIRDS = ("query", "key", "value")
 _Masks = dict[tuple[int, int, int, int, ir.DataType | None], ir.Value]
 
 
@@ -75,27 +76,29 @@ def _attention(emit: Emitter, qkv: ir.Value, bias: ir.Value, mask: ir.Value | No
     heads, area = attributes["heads"].as_int(), attributes["window"].as_int() ** 2
     assert qkv.shape is not None and isinstance(qkv.shape[2], int)
     size = qkv.shape[2] // 3 // heads
-    parts = {}
-    for name, third, order in zip(
-        ("query", "key", "value"),
-        _thirds(emit, qkv),
-        ((0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3)),
-        strict=True,
-    ):
-        windows = emit.reshape(third, [-1, area, heads, size], f"{name}.windows")
-        parts[name] = emit.transpose(windows, order, f"{name}.heads")
+    query, key, value = (
+        emit.transpose(
+            emit.reshape(third, [-1, area, heads, size], f"{name}.windows"),
+            (0, 2, 1, 3),
+            f"{name}.heads",
+        )
+        for name, third in zip(_THIRDS, _thirds(emit, qkv), strict=True)
+    )
     assert qkv.dtype is not None
     scale = np.array(attributes["scale"].as_float(), qkv.dtype.numpy())
-    scores = [None, heads, area, area]
+    # Between the keys' two transpositions the scale keeps them apart: OpenVINO moves whole rows
+    # for the first, and the second becomes a flag of the product. The linear takes the scale.
     scaled = emit.op(
-        "Mul", [parts["query"], emit.constant(scale, "scale")], [None, heads, area, size], "scaled"
+        "Mul", [key, emit.constant(scale, "scale")], [None, heads, area, size], "scaled"
     )
-    products = emit.op("MatMul", [scaled, parts["key"]], scores, "scores")
+    scores = [None, heads, area, area]
+    columns = emit.transpose(scaled, (0, 1, 3, 2), "key.columns")
+    products = emit.op("MatMul", [query, columns], scores, "scores")
     products = emit.op("Add", [products, bias], scores, "biased")
     if mask is not None:
         products = emit.op("Add", [products, mask], scores, "masked")
     weights = emit.op("Softmax", [products], scores, "weights", {"axis": -1})
-    mixed = emit.op("MatMul", [weights, parts["value"]], [None, heads, area, size], "mixed")
+    mixed = emit.op("MatMul", [weights, value], [None, heads, area, size], "mixed")
     return emit.transpose(mixed, (0, 2, 1, 3), "joined")
 
 
@@ -104,7 +107,7 @@ def _thirds(emit: Emitter, qkv: ir.Value) -> tuple[ir.Value, ...]:
     node = ir.node("Split", [qkv], {"axis": 2, "num_outputs": 3}, num_outputs=3)
     node.name = f"{emit.name}.thirds"
     emit.graph.insert_before(emit.node, node)
-    for name, out in zip(("query", "key", "value"), node.outputs, strict=True):
+    for name, out in zip(_THIRDS, node.outputs, strict=True):
         out.name, out.type = f"{emit.name}.{name}", qkv.type
         out.shape = ir.Shape([qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3])
     return tuple(node.outputs)

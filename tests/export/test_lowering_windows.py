@@ -63,9 +63,10 @@ def test_it_equals_the_operators_body(
 def test_without_shift_the_order_is_the_only_thing_to_gather() -> None:
     # The thirds of a graph input stay a Split; a linear before them would be three.
     assert operators(lowered(window_attention(8, 8, 4, 0, 1, bias_of(1, 4)))) == [
-        "Reshape", "Gather", "Split", "Reshape", "Transpose", "Reshape", "Transpose", "Reshape",
-        "Transpose", "Mul", "MatMul", "Add", "Softmax", "MatMul", "Transpose", "Reshape",
-        "Gather", "Reshape",
+        "Reshape", "Gather", "Split",
+        "Reshape", "Transpose", "Reshape", "Transpose", "Reshape", "Transpose",
+        "Mul", "Transpose", "MatMul", "Add", "Softmax", "MatMul", "Transpose",
+        "Reshape", "Gather", "Reshape",
     ]  # fmt: skip
 
 
@@ -114,8 +115,8 @@ def test_a_swin_gathers_only_where_the_order_changes(
     found = Counter(operators(lowered(export_tiny("swin").model)))
     # Into windows, into shifted windows, and into groups to merge; one window is in order.
     assert found["Gather"] == 3
-    # Query, key, value, output of four blocks, and the patches of the image to tokens.
-    assert found["Transpose"] == 4 * 4 + 1 + 1
+    # Query, key twice, value and output of four blocks; pixels to patches; tokens to the pooler.
+    assert found["Transpose"] == 4 * 5 + 1 + 1
     # One mask, of the only shifted block.
     assert found["Tile"] == 1
     assert {"Slice", "Split", "Range", "Mod", "Cast"}.isdisjoint(found)
