@@ -89,7 +89,7 @@ def _alone_down_to(start: ir.Node, end: ir.Node) -> bool:
         uses = node.outputs[0].uses()
         if len(uses) != 1 or node.outputs[0].is_graph_output():
             return False
-        node = uses[0].node
+        node = next(iter(uses)).node
     return True
 
 

@@ -37,17 +37,27 @@ def _patch_conv(transpose: ir.Node) -> ir.Node | None:
     conv = None if flat is None else _only_source(flat, "Conv")
     if flat is None or conv is None or flat.outputs[0].shape is None:
         return None
-    image, grid, kernel = (
-        map_sizes(conv.inputs[0]),
-        map_sizes(conv.outputs[0]),
-        constant(conv.inputs[1]),
-    )
+    image, grid, kernel = map_sizes(conv.inputs[0]), map_sizes(conv.outputs[0]), _kernel(conv)
     if image is None or grid is None or kernel is None or not _reads_each_pixel_once(conv, kernel):
         return None
     channels, rows, columns = grid
     cover = (rows * kernel.shape[2], columns * kernel.shape[3]) == image[1:]
     tokens = list(flat.outputs[0].shape)[1:] == [channels, rows * columns]
     return conv if cover and tokens else None
+
+
+def _kernel(conv: ir.Node) -> np.ndarray | None:
+    """The constant weights, int8 where they are dequantised by the output channel."""
+    node = _dequantise(conv.inputs[1])
+    if node is None:
+        return constant(conv.inputs[1])
+    by_channel = node.attributes.get_int("axis", 1) == 0
+    return constant(node.inputs[0]) if by_channel else None
+
+
+def _dequantise(value: ir.Value | None) -> ir.Node | None:
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == "DequantizeLinear" else None
 
 
 def _reads_each_pixel_once(conv: ir.Node, kernel: np.ndarray) -> bool:
@@ -72,7 +82,7 @@ def _only_source(node: ir.Node, op_type: str) -> ir.Node | None:
 
 
 def _rewrite(transpose: ir.Node, conv: ir.Node) -> None:
-    image, kernel, grid = conv.inputs[0], constant(conv.inputs[1]), map_sizes(conv.outputs[0])
+    image, kernel, grid = conv.inputs[0], _kernel(conv), map_sizes(conv.outputs[0])
     assert image is not None and image.shape is not None
     assert kernel is not None and grid is not None
     channels, inputs, high, wide = kernel.shape
@@ -83,9 +93,19 @@ def _rewrite(transpose: ir.Node, conv: ir.Node) -> None:
     tiles = emit.transpose(tiles, (0, 2, 4, 1, 3, 5), "tokens_first")
     patches = emit.reshape(tiles, [-1, rows * columns, pixels], "patches")
     patches.shape = ir.Shape([batch, rows * columns, pixels])
-    matrix = emit.constant(kernel.reshape(channels, pixels).T.copy(), "weight")
+    matrix = emit.constant(kernel.reshape(channels, pixels).T.copy(), "matrix")
+    dequantise = _dequantise(conv.inputs[1])
+    if dequantise is not None:
+        scales = [v for v in dequantise.inputs[1:] if v is not None]
+        matrix = emit.op(
+            "DequantizeLinear", [matrix, *scales], [pixels, channels], "dequantise", {"axis": 1}
+        )
+        matrix.type = dequantise.outputs[0].type
     tokens = [batch, rows * columns, channels]
     product = emit.op("MatMul", [patches, matrix], tokens, "product")
+    linear = product.producer()
+    assert linear is not None
+    linear.name = conv.name  # which precision maps go by
     if len(conv.inputs) > 2 and conv.inputs[2] is not None:
         product = emit.op("Add", [product, conv.inputs[2]], tokens, "biased")
     flat = _only_source(transpose, "Reshape")

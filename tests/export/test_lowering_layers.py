@@ -175,6 +175,32 @@ def test_a_patch_embedding_is_a_linear(bias: bool) -> None:
     np.testing.assert_allclose(run(found, {"x": x})[0], expected(model, x), atol=1e-5, rtol=0)
 
 
+def test_an_int8_patch_embedding_is_an_int8_linear() -> None:
+    constants = {
+        "k": random.integers(-127, 128, (5, 4, 2, 3)).astype(np.int8),
+        "scale": random.uniform(0.01, 0.02, 5).astype("f"),
+        "zero": np.zeros(5, np.int8),
+        "flat": np.array([-1, 5, 16]),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["k", "scale", "zero"], ["d"], axis=0),
+        helper.make_node(
+            "Conv", ["x", "d"], ["c"], name="conv", strides=[2, 3], kernel_shape=[2, 3]
+        ),
+        helper.make_node("Reshape", ["c", "flat"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["y"], perm=[0, 2, 1]),
+    ]
+    model = graph_of(nodes, {"x": ("n", 4, 8, 12), "y": ("n", 16, 5)}, constants)
+    found = applied(PATCHES_AS_LINEAR, model)
+    (linear,) = (node for node in found.graph if node.op_type == "MatMul")
+    dequantise = linear.inputs[1].producer()
+    assert linear.name == "conv"
+    assert dequantise.inputs[0].const_value.dtype == ir.DataType.INT8
+    x = random.normal(size=(3, 4, 8, 12)).astype("f")
+    # Sums of 24 products of up to 8 in another order: units in the last place.
+    np.testing.assert_allclose(run(found, {"x": x})[0], expected(model, x), atol=2e-5, rtol=0)
+
+
 def test_a_convolution_that_overlaps_stays() -> None:
     constants = {"k": random.normal(size=(5, 4, 3, 3)).astype("f"), "flat": np.array([-1, 5, 16])}
     nodes = [

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from exported_models import Exported
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
@@ -19,6 +20,10 @@ from calibration.half import half_from_onnx
 from calibration.quantise import quantised_from_onnx
 from export.lowering.cpu import RULES, lowered
 from export.lowering.windows import window_order
+from export.spec import find_model, load_models
+from export.to_onnx import onnx_from_module
+from export.weights import load_reference
+from export.zoo import FAMILIES
 
 random = np.random.default_rng(0)
 
@@ -107,6 +112,18 @@ def test_a_lowered_swin_answers_as_pytorch(
     found = run(lowered(exported.model), {k: v.numpy() for k, v in tensors.items()})[0]
     # Float32 through four blocks, in two back ends: logits of order 1, dozens of roundings.
     np.testing.assert_allclose(found, expected, atol=2e-5, rtol=0)
+
+
+def test_a_trained_swin_answers_as_pytorch() -> None:
+    spec = find_model("swin_tiny_shapes", load_models())
+    reference = load_reference(spec, None, 0)
+    portable = onnx_from_module(reference.module, FAMILIES["swin"], *spec.trace_size)
+    pixels = torch.randn(3, 3, *spec.trace_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = reference.module(pixel_values=pixels)["logits"].numpy()
+    found = run(lowered(portable), {"pixel_values": pixels.numpy()})[0]
+    # Float32 through six blocks, relative to logits of up to 10.
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
 
 
 def test_a_swin_gathers_only_where_the_order_changes(
