@@ -15,6 +15,7 @@ from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.patches import PATCHES_AS_LINEAR
 from export.lowering.permutations import MOVE_PERMUTATIONS
 from export.lowering.rule import Rule
+from export.lowering.unsigned import SHARED_ACTIVATIONS_UNSIGNED
 from export.lowering.windows import WINDOWS_AS_PERMUTATIONS
 from export.simplify import inline, simplify
 
@@ -27,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     Rule("operators as primitives", inline),
     DROP_IDENTITIES,
     JOIN_ADDITIONS,
+    SHARED_ACTIVATIONS_UNSIGNED,
 )
 """In the order in which they are applied."""
 

@@ -14,6 +14,7 @@ from export.lowering.columns import SPLIT_LINEARS
 from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.patches import PATCHES_AS_LINEAR
 from export.lowering.rule import Rule
+from export.lowering.unsigned import SHARED_ACTIVATIONS_UNSIGNED
 from export.simplify import simplify
 
 random = np.random.default_rng(0)
@@ -101,6 +102,38 @@ def test_other_splits_stay(nodes: list[onnx.NodeProto]) -> None:
     weight = random.normal(size=(5, 6)).astype("f")
     found = applied(SPLIT_LINEARS, graph_of(nodes, {"x": (4, 5), "y": (4, 3)}, {"w": weight}))
     assert operators(found).count("Split") == operators(found).count("MatMul") == 1
+
+
+def quantised(readers: int) -> ir.Model:
+    """Products of one int8 activation with as many matrices, summed."""
+    constants = {"scale": np.array(0.02, "f"), "zero": np.array(3, np.int8)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["i"]),
+        helper.make_node("DequantizeLinear", ["i", "scale", "zero"], ["d"]),
+    ]
+    for number in range(readers):
+        constants[f"w{number}"] = random.normal(size=(5, 5)).astype("f")
+        nodes.append(helper.make_node("MatMul", ["d", f"w{number}"], [f"m{number}"]))
+    nodes.append(helper.make_node("Sum", [f"m{i}" for i in range(readers)], ["y"]))
+    return graph_of(nodes, {"x": ("n", 5), "y": ("n", 5)}, constants)
+
+
+@pytest.mark.parametrize(
+    ("readers", "kind"),
+    [
+        pytest.param(1, ir.DataType.INT8, id="one-reader"),
+        pytest.param(3, ir.DataType.UINT8, id="three-readers"),
+    ],
+)
+def test_shared_activations_are_unsigned(readers: int, kind: ir.DataType) -> None:
+    model = quantised(readers)
+    found = applied(SHARED_ACTIVATIONS_UNSIGNED, model)
+    (quantise,) = (node for node in found.graph if node.op_type == "QuantizeLinear")
+    assert quantise.outputs[0].dtype == kind
+    # Beyond what eight bits hold on both sides, so that saturation counts.
+    x = np.linspace(-4, 4, 50, dtype="f").reshape(10, 5)
+    # The same integers, up to their offset, so the same floats: bit for bit.
+    np.testing.assert_array_equal(run(found, {"x": x})[0], run(model, {"x": x})[0])
 
 
 def slices(name: str, bounds: list[tuple[int, int, int, int]]) -> list[onnx.NodeProto]:
