@@ -56,12 +56,20 @@ def quantise_scores(
 
 
 def _scores_are_computed(node: ir.Node) -> bool:
-    return node.domain == "vitrine" and node.op_type == "FusedAttention" and bool(_qk(node))
+    return node.domain == "vitrine" and bool(_qk(node))
 
 
 def _qk(node: ir.Node) -> list[ir.Value]:
-    """Queries and keys where they leave their linears; empty when either is a constant."""
-    found = [_before_layout(value) for value in node.inputs[:2] if value is not None]
+    """Queries and keys where they leave their linears; empty when either is a constant.
+
+    WindowAttention takes them, and the values, as one tensor, which must be a Concat of three.
+    """
+    given = list(node.inputs[:2])
+    if node.op_type == "WindowAttention" and node.inputs[0] is not None:
+        parts = _before_layout(node.inputs[0]).producer()
+        three = parts is not None and parts.op_type == "Concat" and len(parts.inputs) == 3
+        given = list(parts.inputs[:2]) if parts is not None and three else []
+    found = [_before_layout(value) for value in given if value is not None]
     return found if all(value.producer() is not None for value in found) else []
 
 

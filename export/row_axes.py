@@ -108,7 +108,13 @@ def _attention(node: ir.Node, axis: int) -> Axes:
     return found
 
 
+def _concat(node: ir.Node, axis: int) -> Axes:
+    along = node.attributes.get_int("axis", 0) % rank_of(node.outputs[0])
+    return {} if along == axis else dict.fromkeys(range(len(node.inputs)), axis)
+
+
 _RULES: dict[str, Callable[[ir.Node, int], Axes]] = {
+    "Concat": _concat,
     "LayerNormalization": _layer_norm,
     "MatMul": _matmul,
     "Reshape": _reshape,

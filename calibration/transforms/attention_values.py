@@ -95,7 +95,19 @@ def _values_before(mixed: ir.Value) -> ir.Value | None:
     node = mixed.producer()
     if node is None or (node.domain, node.op_type) != (_DOMAIN, "WindowAttention"):
         return None
-    return _before_layout(node.inputs[0]) if _alone(mixed) and node.inputs[0] is not None else None
+    if not _alone(mixed) or node.inputs[0] is None:
+        return None
+    return _last_part(_before_layout(node.inputs[0]))
+
+
+def _last_part(value: ir.Value) -> ir.Value | None:
+    """The last of what is concatenated by channel: values, after queries and keys."""
+    node = value.producer()
+    if node is None or node.op_type != "Concat" or not _alone(value):
+        return value
+    rank = None if value.shape is None else value.shape.rank()
+    by_channel = node.attributes.get_int("axis") in (-1, rank and rank - 1)
+    return node.inputs[-1] if by_channel else None
 
 
 def _step(value: ir.Value | None, op_type: str) -> ir.Value | None:

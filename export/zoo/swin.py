@@ -17,24 +17,17 @@ from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
 class WindowedLayer(nn.Module):
     """A `SwinLayer` whose attention is one `WindowAttention` on the whole feature map.
 
-    The three projections become one, since the operator takes queries, keys and values
-    concatenated. Weights are shared or copied; the layer computes the same function.
+    The operator takes queries, keys and values concatenated; the three projections stay three
+    linears, whose outputs can be quantised each in its own way. Weights are shared; the layer
+    computes the same function.
     """
 
     def __init__(self, layer: SwinLayer) -> None:
         """Takes over the modules of `layer`."""
         super().__init__()
         attention = layer.attention
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        with_bias = attention.q_proj.bias is not None
-        width = attention.q_proj.in_features
-        self.qkv = nn.Linear(width, 3 * width, bias=with_bias)
-        with torch.no_grad():
-            self.qkv.weight.copy_(torch.cat([p.weight for p in projections]))
-            if with_bias:
-                self.qkv.bias.copy_(torch.cat([p.bias for p in projections]))
+        self.attention = attention
         self.register_buffer("position_bias", attention.relative_position_bias()[0].detach())
-        self.o_proj = attention.o_proj
         self.layernorm_before = layer.layernorm_before
         self.layernorm_after = layer.layernorm_after
         self.mlp = layer.mlp
@@ -55,11 +48,13 @@ class WindowedLayer(nn.Module):
         # A map of one window is not shifted (Swin's own rule).
         shift = 0 if min(height, width) <= self.window else self.shift
         # Linears see three axes: OpenVINO fuses their bias there, and not on four.
-        qkv = self.qkv(tokens).unflatten(1, padded)
+        own = self.attention
+        projected = [project(tokens) for project in (own.q_proj, own.k_proj, own.v_proj)]
+        qkv = torch.cat(projected, dim=-1).unflatten(1, padded)
         mixed = window_attention(
             qkv, self.position_bias, self.window, shift, self.heads, self.scale
         )
-        mixed = self.o_proj(mixed.flatten(1, 2))
+        mixed = own.o_proj(mixed.flatten(1, 2))
         if down or right:
             mixed = mixed.unflatten(1, padded)[:, :height, :width].flatten(1, 2)
         hidden_states = hidden_states + mixed

@@ -150,11 +150,6 @@ def test_linears_carry_the_path_of_their_module(exported: Exported) -> None:
         for path, module in exported.module.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     }
-    if exported.tiny.family_name == "swin":  # three projections became one
-        blocks = {p.removesuffix(".attention.q_proj") for p in paths if p.endswith("q_proj")}
-        paths = {p for p in paths if not p.endswith(("q_proj", "k_proj", "v_proj"))}
-        paths = {p.replace(".attention.o_proj", ".o_proj") for p in paths}
-        paths |= {f"{block}.qkv" for block in blocks}
     assert {node.name for node in linears(exported.model)} == paths
     for node in linears(exported.model):
         assert node.inputs[1].name == f"{node.name}.weight"
