@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from export.lowering.columns import SPLIT_LINEARS
+from export.lowering.attention import KEYS_IN_TWO_STEPS, SCALES_INTO_QUERIES
 from export.lowering.constants import DROP_IDENTITIES, JOIN_ADDITIONS
 from export.lowering.merging import MERGING_AS_GATHER
-from export.lowering.patches import PATCHES_AS_LINEAR
+from export.lowering.parts import CONCATENATED_PARTS
 from export.lowering.permutations import MOVE_PERMUTATIONS
 from export.lowering.rule import Rule
 from export.lowering.unsigned import SHARED_ACTIVATIONS_UNSIGNED
@@ -21,14 +21,15 @@ from export.simplify import inline, simplify
 
 RULES: tuple[Rule, ...] = (
     WINDOWS_AS_PERMUTATIONS,
+    CONCATENATED_PARTS,
     MERGING_AS_GATHER,
-    PATCHES_AS_LINEAR,
     MOVE_PERMUTATIONS,
-    SPLIT_LINEARS,
     Rule("operators as primitives", inline),
     DROP_IDENTITIES,
     JOIN_ADDITIONS,
     SHARED_ACTIVATIONS_UNSIGNED,
+    SCALES_INTO_QUERIES,
+    KEYS_IN_TWO_STEPS,
 )
 """In the order in which they are applied."""
 

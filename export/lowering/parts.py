@@ -19,7 +19,9 @@ def _cancel(model: ir.Model) -> ir.Model:
         concat = None if whole is None else whole.producer()
         if concat is None or concat.op_type != "Concat" or _axis(split) != _axis(concat):
             continue
-        if [_size(part, split) for part in concat.inputs] != [_size(o, split) for o in split.outputs]:
+        if [_size(part, split) for part in concat.inputs] != [
+            _size(o, split) for o in split.outputs
+        ]:
             continue
         for out, part in zip(split.outputs, concat.inputs, strict=True):
             assert part is not None

@@ -13,6 +13,8 @@ where the scores have B · windows first, so it is repeated B times, once for al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 import torch
@@ -59,9 +61,12 @@ def _lower(node: ir.Node, masks: _Masks) -> None:
     order = window_order(height, width, window, shift)
     emit = Emitter(node)
 
-    ordered = emit.gather(tokens_of(emit, qkv), order, 1, "into_windows")
+    thirds = [
+        emit.gather(third, order, 1, f"{name}.into_windows")
+        for name, third in zip(_THIRDS, _thirds(emit, tokens_of(emit, qkv)), strict=True)
+    ]
     mask = _tiled_mask(emit, (height, width, window, shift), masks) if shift else None
-    mixed = _attention(emit, ordered, bias, mask)
+    mixed = _attention(emit, thirds, bias, mask)
     mixed = emit.reshape(mixed, [-1, tokens, channels], "tokens")
     mixed.shape = ir.Shape([qkv.shape[0], tokens, channels])
     mixed = emit.gather(mixed, np.argsort(order), 1, "out_of_windows")
@@ -70,22 +75,24 @@ def _lower(node: ir.Node, masks: _Masks) -> None:
     emit.graph.remove(node, safe=True)
 
 
-def _attention(emit: Emitter, qkv: ir.Value, bias: ir.Value, mask: ir.Value | None) -> ir.Value:
-    """Attention of each M·M adjacent tokens: (B, N, 3C) -> (B * windows, M·M, heads, C / heads)."""
+def _attention(
+    emit: Emitter, thirds: Sequence[ir.Value], bias: ir.Value, mask: ir.Value | None
+) -> ir.Value:
+    """Attention of each M·M adjacent tokens: three of (B, N, C) -> (B * windows, M·M, heads, D)."""
     attributes = emit.node.attributes
     heads, area = attributes["heads"].as_int(), attributes["window"].as_int() ** 2
-    assert qkv.shape is not None and isinstance(qkv.shape[2], int)
-    size = qkv.shape[2] // 3 // heads
+    shape, dtype = thirds[0].shape, thirds[0].dtype
+    assert shape is not None and isinstance(shape[2], int) and dtype is not None
+    size = shape[2] // heads
     query, key, value = (
         emit.transpose(
             emit.reshape(third, [-1, area, heads, size], f"{name}.windows"),
             (0, 2, 1, 3),
             f"{name}.heads",
         )
-        for name, third in zip(_THIRDS, _thirds(emit, qkv), strict=True)
+        for name, third in zip(_THIRDS, thirds, strict=True)
     )
-    assert qkv.dtype is not None
-    scale = np.array(attributes["scale"].as_float(), qkv.dtype.numpy())
+    scale = np.array(attributes["scale"].as_float(), dtype.numpy())
     # Between the keys' two transpositions the scale keeps them apart: OpenVINO moves whole rows
     # for the first, and the second becomes a flag of the product. The linear takes the scale.
     scaled = emit.op(

@@ -12,6 +12,7 @@ from transformers.models.swin.modeling_swin import SwinLayer
 
 from export.attention import window_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
+from export.zoo.patches import LinearPatches
 
 
 class WindowedLayer(nn.Module):
@@ -61,6 +62,16 @@ class WindowedLayer(nn.Module):
         return hidden_states + self.mlp(self.layernorm_after(hidden_states)), None
 
 
+class _Patches(LinearPatches):
+    """Patches of an image that need not be a multiple of them; also returns the map's size."""
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, tuple[int, int]]:  # type: ignore[override]
+        """(B, C, H, W) -> (B, tokens, width), (Hh, Ww)."""
+        (high, wide), (height, width) = self.patch, pixel_values.shape[2:]
+        padded = nn.functional.pad(pixel_values, (0, -width % wide, 0, -height % high))
+        return super().forward(padded), (-(-height // high), -(-width // wide))
+
+
 class _Mean(nn.Module):
     """The pooler, (B, C, N) -> (B, C, 1), as a mean: adaptive pooling exports as index maths."""
 
@@ -76,6 +87,7 @@ def use_window_attention(model: nn.Module) -> None:
             shrink the window and so need another bias table.
     """
     swin: Any = model.swin
+    swin.embeddings.patch_embeddings = _Patches(swin.embeddings.patch_embeddings.projection)
     swin.pooler = _Mean()
     for depth, stage in enumerate(swin.encoder.layers):
         # Merging pads an odd map, so sizes are halved upwards.

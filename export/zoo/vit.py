@@ -6,48 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers.models.vit.modeling_vit import ViTPatchEmbeddings
 
 from export.zoo.attention_interface import use_fused_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
-
-
-class LinearPatches(nn.Module):
-    """Patch embedding as what it is (Dosovitskiy et al. 2020, equation 1): a linear layer.
-
-    A convolution whose stride is its kernel reads every pixel once. As a MatMul it gets int8
-    kernels, and OpenVINO spares two changes of layout.
-    """
-
-    def __init__(self, embeddings: ViTPatchEmbeddings) -> None:
-        """Takes over the weights of `embeddings`."""
-        super().__init__()
-        conv = embeddings.projection
-        assert conv.bias is not None
-        self.patch: tuple[int, ...] = tuple(conv.kernel_size)
-        kernel = conv.weight.detach().flatten(1)
-        self.projection = nn.Linear(kernel.shape[1], kernel.shape[0])
-        with torch.no_grad():
-            self.projection.weight.copy_(kernel)
-            self.projection.bias.copy_(conv.bias)
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, patches, width)."""
-        high, wide = self.patch
-        batch, channels, height, width = pixel_values.shape
-        grid = (height // high, width // wide)
-        tiles = pixel_values.reshape(batch, channels, grid[0], high, grid[1], wide)
-        patches = tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return self.projection(patches)  # type: ignore[no-any-return]
+from export.zoo.patches import LinearPatches
 
 
 def use_vit_operators(model: nn.Module) -> None:
     """Fused attention, and patches as a linear layer, in an eval-mode reference, in place."""
     use_fused_attention(model)
-    vit: Any = model.vit
-    vit.embeddings.patch_embeddings = LinearPatches(vit.embeddings.patch_embeddings)
+    embeddings: Any = model.vit.embeddings
+    embeddings.patch_embeddings = LinearPatches(embeddings.patch_embeddings.projection)
 
 
 _TIMM = {

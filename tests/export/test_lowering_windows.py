@@ -66,9 +66,9 @@ def test_it_equals_the_operators_body(
 
 
 def test_without_shift_the_order_is_the_only_thing_to_gather() -> None:
-    # The thirds of a graph input stay a Split; a linear before them would be three.
+    # The thirds of a graph input stay a Split; three linears before them would be none.
     assert operators(lowered(window_attention(8, 8, 4, 0, 1, bias_of(1, 4)))) == [
-        "Reshape", "Gather", "Split",
+        "Reshape", "Split", "Gather", "Gather", "Gather",
         "Reshape", "Transpose", "Reshape", "Transpose", "Reshape", "Transpose",
         "Mul", "Transpose", "MatMul", "Add", "Softmax", "MatMul", "Transpose",
         "Reshape", "Gather", "Reshape",
