@@ -66,7 +66,7 @@ def quantise(calibrated: Calibrated, names: Collection[str]) -> ir.Model:
 
 
 def decide(model: ir.Model, keep_float: Mapping[str, str]) -> PrecisionMap:
-    """What patterns and structure say that each linear of the graph becomes.
+    """What patterns and structure say that each linear and attention of the graph becomes.
 
     Raises:
         ValueError: A pattern that matches nothing, or no linear to quantise.
@@ -79,11 +79,16 @@ def decide(model: ir.Model, keep_float: Mapping[str, str]) -> PrecisionMap:
         decided[linear.name] = (
             {"type": "fp32", "why": why} if why else {"type": "int8", "why": "a linear layer"}
         )
-    if not int8_names(decided):
+    for name in attentions(graph):
+        why = kept.get(name, "")
+        decided[name] = (
+            {"type": "fp32", "why": why} if why else {"type": "int8", "why": "queries and keys"}
+        )
+    if int8_names(decided) <= set(attentions(graph)):
         raise ValueError("no linear is left to quantise; loosen keep_float or build fp16")
     return decided
 
 
 def int8_names(precision_map: PrecisionMap) -> set[str]:
-    """The linears of a map that run in int8."""
+    """The linears and attentions of a map that run in int8."""
     return {name for name, entry in precision_map.items() if entry["type"] == "int8"}

@@ -27,18 +27,23 @@ class Switchable:
     """
 
     def __init__(
-        self, calibrated: Calibrated, names: Collection[str], threads: int | None = None
+        self,
+        calibrated: Calibrated,
+        names: Collection[str],
+        always: Collection[str] = (),
+        threads: int | None = None,
     ) -> None:
         """Builds the session.
 
         Args:
             calibrated: A float graph made ready for int8.
             names: Linears that may run in int8, all of them calibrated.
+            always: Attentions whose queries and keys are int8 in every run.
             threads: ONNX Runtime threads; None means all cores.
         """
         import onnxruntime as ort
 
-        model, self._overrides = _parametrised(calibrated, names)
+        model, self._overrides = _parametrised(calibrated, names, always)
         self.outputs = [str(value.name) for value in model.graph.outputs]
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -57,10 +62,10 @@ class Switchable:
 
 
 def _parametrised(
-    calibrated: Calibrated, names: Collection[str]
+    calibrated: Calibrated, names: Collection[str], always: Collection[str]
 ) -> tuple[ir.Model, dict[str, dict[str, np.ndarray]]]:
     """The graph, by default in float, and what each linear's int8 form overrides."""
-    model, exact = quantise(calibrated, names), quantise(calibrated, ())
+    model, exact = quantise(calibrated, {*names, *always}), quantise(calibrated, ())
     floats = {linear.name: linear for linear in find_linears(exact)}
     nodes = [node for node in model.graph if node.name in names]
     values = {str(v.name): v for node in model.graph for v in node.outputs}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from calibration.attention import attentions
 from calibration.calibrate import Settings, calibrate
 from calibration.layer_effects import layer_effects
 from calibration.layer_shapes import LayerShape, layer_shapes
@@ -79,13 +80,17 @@ def search(
         say: told what is going on.
     """
     preset = preset_map(portable, spec)
-    names = [name for name, entry in preset.items() if entry["type"] == "int8"]
+    calibrated_names = [name for name, entry in preset.items() if entry["type"] == "int8"]
+    # Queries and keys stay int8 in every trial: all of a model's together cost its logits 1e-4.
+    attention = [name for name in attentions(portable) if name in calibrated_names]
+    names = [name for name in calibrated_names if name not in attention]
     settings = Settings(spec.calibration.method)
     say(f"calibrating {len(names)} linears on each half of {len(samples)} images")
     graphs = []
     for half in (0, 1):
         others = SingleImages(samples[1 - half :: 2] or samples, preprocess)
-        graphs.append(Switchable(calibrate(portable, names, others, settings), names))
+        calibrated = calibrate(portable, calibrated_names, others, settings)
+        graphs.append(Switchable(calibrated, names, attention))
     unseen = SingleImages(samples[::2], preprocess)
     say(f"measuring the effect of each of {len(names)} layers on {_EFFECT_IMAGES} images")
     effects = layer_effects(graphs[0], names, unseen, _EFFECT_IMAGES)
@@ -108,9 +113,10 @@ def search(
     typed = None
     if int8:
         say(f"calibrating on {len(samples)} images")
-        calibrated = calibrate(portable, names, SingleImages(samples, preprocess), settings)
+        everything = SingleImages(samples, preprocess)
+        calibrated = calibrate(portable, calibrated_names, everything, settings)
         whys = {name: _why(effects[name], saved[name], batch, name in int8) for name in names}
-        typed = Typed(quantise(calibrated, int8), _explained(preset, int8, whys))
+        typed = Typed(quantise(calibrated, {*int8, *attention}), _explained(preset, int8, whys))
     return Searched(typed, effects, saved, steps, share, backend, batch)
 
 

@@ -15,6 +15,7 @@ from calibration.quantise import decide, int8_names, quantise
 from calibration.sensitivity import LayerError, layer_errors
 from export.answers import SingleImages
 from export.graph_names import LINEARS
+from export.operators import DOMAIN
 from export.spec import ModelSpec
 
 _SENSITIVITY_IMAGES = 8
@@ -72,12 +73,16 @@ def typed_graph(
 
 
 def preset_map(portable: ir.Model, spec: ModelSpec) -> PrecisionMap:
-    """What structure and the record's presets say of each linear.
+    """What structure and the record's presets say of each linear and attention.
 
     Raises:
         ValueError: no linear is left for int8.
     """
-    names = [str(node.name) for node in portable.graph if node.op_type in LINEARS]
+    names = [
+        str(node.name)
+        for node in portable.graph
+        if node.op_type in LINEARS or node.domain == DOMAIN
+    ]
     # A preset is a family's, and not every member has every part.
     keep = {
         kept.pattern: kept.why

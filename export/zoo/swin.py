@@ -50,8 +50,8 @@ class WindowedLayer(nn.Module):
         shift = 0 if min(height, width) <= self.window else self.shift
         # Linears see three axes: OpenVINO fuses their bias there, and not on four.
         own = self.attention
-        projected = [project(tokens) for project in (own.q_proj, own.k_proj, own.v_proj)]
-        qkv = torch.cat(projected, dim=-1).unflatten(1, padded)
+        projected = [own.q_proj(tokens), own.k_proj(tokens), own.v_proj(tokens)]
+        qkv: Tensor = torch.cat(projected, dim=-1).unflatten(1, padded)  # type: ignore[no-untyped-call]
         mixed = window_attention(
             qkv, self.position_bias, self.window, shift, self.heads, self.scale
         )

@@ -16,7 +16,8 @@ from export.zoo.patches import LinearPatches
 def use_vit_operators(model: nn.Module) -> None:
     """Fused attention, and patches as a linear layer, in an eval-mode reference, in place."""
     use_fused_attention(model)
-    embeddings: Any = model.vit.embeddings
+    vit: Any = model.vit
+    embeddings = vit.embeddings
     embeddings.patch_embeddings = LinearPatches(embeddings.patch_embeddings.projection)
 
 
