@@ -4,7 +4,7 @@
    are dequantised, so that nothing stands between dequantisation and product.
 2. Keys pass two Transposes, heads first and then rows against columns. As one, OpenVINO moves
    every byte for itself; apart, it folds the second into the product. They stay apart when a
-   Q/DQ stands between them, and quantising the values of a Q/DQ by its own scale changes none.
+   Q/DQ stands between them, and quantising dequantised values by their own scale changes none.
 """
 
 from __future__ import annotations
@@ -55,14 +55,11 @@ def part_key_transposes(model: ir.Model) -> ir.Model:
 
 
 def _part(graph: ir.Graph, transpose: ir.Node, dequantise: ir.Node) -> None:
-    quantise = dequantise.inputs[0].producer() if dequantise.inputs[0] is not None else None
-    if quantise is None or quantise.op_type != "QuantizeLinear":
-        return
     source, name = transpose.inputs[0], f"{transpose.name}.heads"
     assert source is not None
     heads = ir.node("Transpose", [source], {"perm": _HEADS_FIRST}, name=name)
     again = ir.node(
-        "QuantizeLinear", [heads.outputs[0], *quantise.inputs[1:]], name=f"{name}.quantise"
+        "QuantizeLinear", [heads.outputs[0], *dequantise.inputs[1:]], name=f"{name}.quantise"
     )
     restored = ir.node(
         "DequantizeLinear", [again.outputs[0], *dequantise.inputs[1:]], name=f"{name}.dequantise"
