@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.ours import Prepared, prepare
+from benchmarks.stock import stock_export
 from benchmarks.tables import machine, markdown, spread
 from export.answers import Arrays, Run, torch_run
 from runtime.drift.metrics import logit_cosine, top1_agreement
@@ -38,7 +39,10 @@ def contenders(
 ) -> dict[str, Builder]:
     """Every engine of one seed by its name in the table; nothing is built yet."""
     images, files = list(prepared.calibration), prepared.files
-    int8, fp32 = files["int8"], files["fp32"]
+    int8 = files["int8"]
+    stock = stock_export(
+        prepared.reference.module, prepared.outputs, prepared.inputs(2), out / "stock.onnx"
+    )
     builders: dict[str, Builder] = {
         "PyTorch FP32": lambda: torch_run(prepared.reference.module, prepared.outputs),
         "vitrine int8, as written": lambda: peers.engine("as written", int8),
@@ -47,23 +51,23 @@ def contenders(
         # The row of the precision search (--max-drift top1_agreement=0.98) goes here.
         "vitrine fp16, OpenVINO": lambda: peers.engine("openvino", files["fp16"]),
         "quantize_static MinMax, linears, ONNX Runtime": lambda: peers.engine(
-            "onnxruntime", peers.quantize_static(fp32, images, out / "static.onnx")
+            "onnxruntime", peers.quantize_static(stock, images, out / "static.onnx")
         ),
     }
     if importlib.util.find_spec("nncf"):
         from benchmarks import nncf_peer
 
         builders["NNCF, OpenVINO"] = lambda: peers.engine(
-            "openvino", nncf_peer.quantised(fp32, images, out / "nncf.xml")
+            "openvino", nncf_peer.quantised(stock, images, out / "nncf.xml")
         )
         builders["NNCF without SmoothQuant, OpenVINO"] = lambda: peers.engine(
-            "openvino", nncf_peer.quantised(fp32, images, out / "rough.xml", smooth=False)
+            "openvino", nncf_peer.quantised(stock, images, out / "rough.xml", smooth=False)
         )
         if seed in arguments.slow_seeds:
             builders[ACCURACY_AWARE] = lambda: peers.engine(
                 "openvino",
                 nncf_peer.accuracy_controlled(
-                    fp32, images, arguments.validation, arguments.max_drop, out / "aware.xml"
+                    stock, images, arguments.validation, arguments.max_drop, out / "aware.xml"
                 ),
             )
     if arguments.modelopt:
@@ -71,7 +75,7 @@ def contenders(
             builders[f"modelopt.onnx {label}, OpenVINO"] = lambda label=label: peers.engine(
                 "openvino",
                 peers.modelopt(
-                    arguments.modelopt, fp32, images, out / f"modelopt-{label}.onnx",
+                    arguments.modelopt, stock, images, out / f"modelopt-{label}.onnx",
                     linears_only=label == "linears",
                 ),
             )  # fmt: skip
@@ -102,7 +106,7 @@ def one_seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, fl
     with tempfile.TemporaryDirectory() as name:
         prepared = prepare(
             arguments.model, arguments.weights, arguments.images, arguments.count, seed,
-            ("fp32", "fp16", "int8"), Path(name), held_out=arguments.held_out,
+            ("fp16", "int8"), Path(name), held_out=arguments.held_out,
         )  # fmt: skip
         labels = np.array([sample.label for sample in prepared.images.held_out])
         data = batches(prepared)

@@ -3,7 +3,8 @@
     python -m benchmarks.cpu --model vit_b_16 swin_t detr_r50 --batch 8 1 --images DIR
 
 NNCF is measured when it is installed (`pip install nncf`; it is no dependency of the project).
-An engine that fails has a row that says why.
+Every peer starts from PyTorch's own export of the module. An engine that fails has a row that
+says why.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.ours import SIZES, Prepared, prepare
+from benchmarks.stock import stock_export
 from benchmarks.tables import machine, paired_ratio
 from benchmarks.timing import Times, fastest, latency_table, measure, opened
 from export.answers import Run, torch_run
@@ -28,23 +30,24 @@ OURS = "vitrine int8, OpenVINO"
 def contenders(prepared: Prepared, out: Path) -> dict[str, Callable[[], Run]]:
     """Every engine by name; ours first, and nothing is built yet."""
     module, outputs, files = prepared.reference.module, prepared.outputs, prepared.files
-    few, fp32 = list(prepared.calibration), files["fp32"]
+    few, stock = list(prepared.calibration), out / "stock.onnx"
+    stock_export(module, outputs, prepared.inputs(2), stock)
     builders: dict[str, Callable[[], Run]] = {
         OURS: lambda: peers.engine("openvino", files["int8"]),
         "vitrine int8, ONNX Runtime": lambda: peers.engine("onnxruntime", files["int8"]),
         "PyTorch eager": lambda: torch_run(module, outputs),
         "torch.compile": lambda: peers.torch_compiled(module, outputs),
-        "ONNX Runtime FP32": lambda: peers.engine("onnxruntime", fp32),
-        "OpenVINO FP32": lambda: peers.engine("openvino", fp32),
+        "ONNX Runtime FP32": lambda: peers.engine("onnxruntime", stock),
+        "OpenVINO FP32": lambda: peers.engine("openvino", stock),
         "quantize_static, ONNX Runtime": lambda: peers.engine(
-            "onnxruntime", peers.quantize_static(fp32, few, out / "static.onnx")
+            "onnxruntime", peers.quantize_static(stock, few, out / "static.onnx")
         ),
     }
     if importlib.util.find_spec("nncf"):
         from benchmarks import nncf_peer
 
         builders["NNCF, OpenVINO"] = lambda: peers.engine(
-            "openvino", nncf_peer.quantised(fp32, few, out / "nncf.xml")
+            "openvino", nncf_peer.quantised(stock, few, out / "nncf.xml")
         )
     return builders
 
@@ -65,7 +68,7 @@ def one_model(model: str, arguments: argparse.Namespace) -> dict[str, Times]:
     record: dict[str, Times] = {}
     with tempfile.TemporaryDirectory() as name:
         prepared = prepare(
-            model, "random", arguments.images, arguments.count, 0, ("fp32", "int8"), Path(name),
+            model, "random", arguments.images, arguments.count, 0, ("int8",), Path(name),
             size=(arguments.size or SIZES[model]) if model in SIZES else None,
         )  # fmt: skip
         builders = contenders(prepared, Path(name))

@@ -25,6 +25,7 @@ from calibration.linears import find_linears, private_copy
 from calibration.local_error import Affine
 from calibration.output_thresholds import best_threshold
 from calibration.ranges import ChannelStatistics, Observer, observe
+from calibration.residuals import skips
 from calibration.search import search_affines
 from calibration.thresholds import HistogramMethod, threshold
 from calibration.transforms.attention_values import fold_values, value_linears
@@ -69,8 +70,8 @@ class Calibrated:
     Attributes:
         graph: Float, with transforms/ folded in; computes what the source graph did.
         affines: Linear name -> change of its input, to be inserted where the linear is int8.
-        thresholds: Clipping threshold of each linear's (changed) input, and of queries and keys,
-            by value name.
+        thresholds: Clipping threshold of each linear's (changed) input, of queries and keys, and
+            of convolutional skips, by value name.
         channels: Statistics of the inputs of MatMuls and Gemms, by value name.
         images: How many calibration images were read.
     """
@@ -100,8 +101,8 @@ def calibrate(
     if settings.smooth:
         graph, affines = _smoothed(graph, names, batches, settings.threads)
     changed = centre_activations(graph, affines)
-    scores = score_inputs(changed, names)
-    histograms = {name: Histogram() for name in (*_sources(changed, names), *scores)}
+    others = (*score_inputs(changed, names), *skips(changed, names))
+    histograms = {name: Histogram() for name in (*_sources(changed, names), *others)}
     channels = {source: ChannelStatistics() for source in _sources(changed, names, _ROWS)}
     observers: dict[str, list[Observer]] = {name: [h] for name, h in histograms.items()}
     for name, statistics in channels.items():
@@ -119,6 +120,8 @@ def _smoothed(
     Outliers leave the product first: no scale suits them and the other channels together.
     """
     statistics = {source: ChannelStatistics() for source in _sources(graph, names, _ROWS)}
+    if not statistics:
+        return graph, {}
     observe(graph, {name: [c] for name, c in statistics.items()}, batches, threads)
     graph = migrate_scales(graph, statistics, names)
     lopsided, mixed = lopsided_linears(graph, names), value_linears(graph, names)

@@ -14,6 +14,7 @@ from export.lowering.constants import DROP_IDENTITIES, JOIN_ADDITIONS
 from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.parts import CONCATENATED_PARTS
 from export.lowering.permutations import MOVE_PERMUTATIONS
+from export.lowering.relu import RELUS_UNSIGNED
 from export.lowering.rule import Rule
 from export.lowering.unsigned import SHARED_ACTIVATIONS_UNSIGNED
 from export.lowering.windows import WINDOWS_AS_PERMUTATIONS
@@ -27,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     Rule("operators as primitives", inline),
     DROP_IDENTITIES,
     JOIN_ADDITIONS,
+    RELUS_UNSIGNED,
     SHARED_ACTIVATIONS_UNSIGNED,
     SCALES_INTO_QUERIES,
     KEYS_IN_TWO_STEPS,

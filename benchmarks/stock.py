@@ -1,0 +1,58 @@
+"""The graph that a peer starts from: PyTorch's own export of the module, none of our changes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.answers import Arrays
+from export.to_onnx import OPSET
+
+
+class _Outputs(nn.Module):
+    """Calls a module by keyword and returns the named outputs as a tuple."""
+
+    def __init__(self, module: nn.Module, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.outputs = module, outputs
+
+    def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
+        extra = {} if pixel_mask is None else {"pixel_mask": pixel_mask}
+        found = self.module(pixel_values=pixel_values, **extra)
+        return tuple(found[name] for name in self.outputs)
+
+
+def stock_export(module: nn.Module, outputs: Sequence[str], inputs: Arrays, out: Path) -> Path:
+    """`torch.onnx.export` with its defaults and a dynamic batch.
+
+    Attention is the reference's eager form: DETR's backbone and Swin with a dynamic batch have no
+    other, and on ViT-B NNCF is faster on it than on scaled_dot_product_attention's.
+
+    Args:
+        module: a `transformers` reference; left as it is.
+        outputs: names of what it returns.
+        inputs: one batch of at least two images, whose height and width the graph keeps.
+        out: where to write.
+    """
+    model: Any = copy.deepcopy(module)
+    model.set_attn_implementation("eager")
+    batch = torch.export.Dim("batch", min=1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Outputs(model, outputs).eval(), (), dynamo=True, opset_version=OPSET, verbose=False,
+            kwargs={name: torch.from_numpy(array) for name, array in inputs.items()},
+            input_names=list(inputs), output_names=list(outputs),
+            dynamic_shapes={name: {0: batch} for name in inputs},
+        )  # fmt: skip
+    assert program is not None
+    program.save(out)
+    return out
