@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,15 @@ class SingleImages:
     def first(self, count: int) -> SingleImages:
         """The first `count` images only."""
         return SingleImages(self._samples[:count], self._preprocess)
+
+    def digest(self) -> str:
+        """SHA-256 over every input array, so over the images and their preprocessing alike."""
+        found = hashlib.sha256()
+        for feed in self:
+            for name, array in feed.items():
+                found.update(f"{name} {array.dtype} {array.shape}".encode())
+                found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
 
     def __iter__(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Yields name -> array with a batch axis of 1."""

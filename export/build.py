@@ -53,6 +53,10 @@ def build(
     keep_slower: Annotated[
         bool, typer.Option("--keep-slower", help="Keep INT8 where float is faster.")
     ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps calibrations for builds with the same images."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: engines/built.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -68,7 +72,7 @@ def build(
 
         request = pipeline.Request(
             spec, precision, target, weights, calibration, images, seed, limits,
-            out or pipeline.BUILT, confidence, precision_map, keep_slower,
+            out or pipeline.BUILT, confidence, precision_map, keep_slower, cache,
         )  # fmt: skip
         with progress() as say:
             built = pipeline.build(request, say)

@@ -54,6 +54,7 @@ class Request:
     confidence: float = 0.95
     precision_map: Path | None = None
     keep_slower: bool = False
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
 from calibration.attention import attentions
-from calibration.calibrate import Settings, calibrate
 from calibration.layer_effects import layer_effects
 from calibration.layer_shapes import LayerShape, layer_shapes
 from calibration.precision import PrecisionMap
@@ -25,7 +25,7 @@ from export.answers import Arrays, Run, SingleImages
 from export.calibration_limits import Figure, Judge, said
 from export.samples import Sample
 from export.spec import ModelSpec
-from export.typed import Typed, preset_map
+from export.typed import Typed, measured, preset_map
 from runtime import Preprocess
 
 _EFFECT_IMAGES = 8
@@ -66,6 +66,7 @@ def search(
     backend: str,
     batch: int,
     say: Say,
+    cache: Path | None = None,
 ) -> Searched:
     """Returns layers to float until the limits hold on the calibration images.
 
@@ -78,18 +79,18 @@ def search(
         backend: in which layers are timed.
         batch: of how many images layers are timed.
         say: told what is going on.
+        cache: folder of calibrations that earlier builds kept.
     """
     preset = preset_map(portable, spec)
     calibrated_names = [name for name, entry in preset.items() if entry["type"] == "int8"]
     # Queries and keys stay int8 in every trial: all of a model's together cost its logits 1e-4.
     attention = [name for name in attentions(portable) if name in calibrated_names]
     names = [name for name in calibrated_names if name not in attention]
-    settings = Settings(spec.calibration.method)
     say(f"calibrating {len(names)} linears on each half of {len(samples)} images")
     graphs = []
     for half in (0, 1):
         others = SingleImages(samples[1 - half :: 2] or samples, preprocess)
-        calibrated = calibrate(portable, calibrated_names, others, settings)
+        calibrated = measured(portable, calibrated_names, others, spec, cache)
         graphs.append(Switchable(calibrated, names, attention))
     unseen = SingleImages(samples[::2], preprocess)
     say(f"measuring the effect of each of {len(names)} layers on {_EFFECT_IMAGES} images")
@@ -114,7 +115,7 @@ def search(
     if int8:
         say(f"calibrating on {len(samples)} images")
         everything = SingleImages(samples, preprocess)
-        calibrated = calibrate(portable, calibrated_names, everything, settings)
+        calibrated = measured(portable, calibrated_names, everything, spec, cache)
         whys = {name: _why(effects[name], saved[name], batch, name in int8) for name in names}
         typed = Typed(quantise(calibrated, {*int8, *attention}), _explained(preset, int8, whys))
     return Searched(typed, effects, saved, steps, share, backend, batch)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
-from calibration.calibrate import Settings, calibrate
+from calibration.calibrate import Calibrated, Settings, calibrate
 from calibration.half import half_from_onnx
 from calibration.precision import PrecisionMap
 from calibration.quantise import decide, int8_names, quantise
+from calibration.range_cache import calibrate_cached
 from calibration.sensitivity import LayerError, layer_errors
 from export.answers import SingleImages
 from export.graph_names import LINEARS
@@ -44,6 +46,7 @@ def typed_graph(
     spec: ModelSpec,
     images: SingleImages,
     precision_map: PrecisionMap | None = None,
+    cache: Path | None = None,
 ) -> Typed:
     """The portable graph in a precision, with ranges or magnitudes from calibration images.
 
@@ -53,6 +56,7 @@ def typed_graph(
         spec: the model's record, whose presets say what int8 leaves float.
         images: for calibration.
         precision_map: of int8: every linear's type, in place of the presets.
+        cache: folder of calibrations, see `measured`.
     """
     if precision == "fp32":
         return Typed(portable, {})
@@ -64,12 +68,27 @@ def typed_graph(
     # What may become int8 is calibrated together, so that a map that a search has written gives
     # the graph that the search has built.
     candidates = int8_names(preset) | int8_names(chosen)
-    calibrated = calibrate(portable, candidates, images, Settings(spec.calibration.method))
+    calibrated = measured(portable, candidates, images, spec, cache)
     names = [name for name, entry in chosen.items() if entry["type"] == "int8"]
     model = quantise(calibrated, names)
     few = images.first(_SENSITIVITY_IMAGES)
     errors = {e.name: e for e in layer_errors(portable, model, names, few, _SENSITIVITY_IMAGES)}
     return Typed(model, chosen, [errors[name] for name in names])
+
+
+def measured(
+    portable: ir.Model,
+    names: Collection[str],
+    images: SingleImages,
+    spec: ModelSpec,
+    cache: Path | None,
+) -> Calibrated:
+    """`calibrate`, or what an earlier build kept in the folder `cache` for the same arguments."""
+    settings = Settings(spec.calibration.method)
+    if cache is None:
+        return calibrate(portable, names, images, settings)
+    identity = {"inputs": images.digest()}
+    return calibrate_cached(cache, identity, portable, names, images, settings)
 
 
 def preset_map(portable: ir.Model, spec: ModelSpec) -> PrecisionMap:

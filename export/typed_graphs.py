@@ -78,8 +78,9 @@ def typed_graphs(
                 dropped[each] = few
                 continue
             searched = search(
-                portable, spec, images.calibration, reference.preprocess, judge, backend, batch, say
-            )
+                portable, spec, images.calibration, reference.preprocess, judge, backend, batch,
+                say, request.cache,
+            )  # fmt: skip
             if searched.typed is None:
                 dropped[each] = _float_only(searched)
                 if precision == "int8":
@@ -94,7 +95,7 @@ def typed_graphs(
         chosen = None
         if each == "int8" and request.precision_map is not None:
             chosen = read_precision_map(request.precision_map, spec.name, decide(portable, {}))
-        typed[each] = typed_graph(each, portable, spec, calibration, chosen)
+        typed[each] = typed_graph(each, portable, spec, calibration, chosen, request.cache)
     return Graphs(typed, dropped, judge, searched)
 
 
