@@ -27,7 +27,12 @@ def attentions(model: ir.Model) -> list[str]:
 
 def score_inputs(model: ir.Model, names: Collection[str]) -> list[str]:
     """The tensors of the named attentions that become int8, each once: queries and keys."""
-    found = [str(value.name) for node in model.graph if node.name in names for value in _qk(node)]
+    found = [
+        str(value.name)
+        for node in model.graph
+        if node.name in names
+        for value in queries_and_keys(node)
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -49,17 +54,19 @@ def quantise_scores(
     missing = sorted(set(names) - set(nodes))
     if missing:
         raise ValueError(f"{missing[0]!r} is not an attention of the graph; it cannot be int8")
-    values = dict.fromkeys(value for name in nodes if name in names for value in _qk(nodes[name]))
+    values = dict.fromkeys(
+        value for name in nodes if name in names for value in queries_and_keys(nodes[name])
+    )
     for value in values:
         _quantise(copy.graph, value, thresholds[str(value.name)])
     return copy
 
 
 def _scores_are_computed(node: ir.Node) -> bool:
-    return node.domain == "vitrine" and bool(_qk(node))
+    return node.domain == "vitrine" and bool(queries_and_keys(node))
 
 
-def _qk(node: ir.Node) -> list[ir.Value]:
+def queries_and_keys(node: ir.Node) -> list[ir.Value]:
     """Queries and keys where they leave their linears; empty when either is a constant.
 
     WindowAttention takes them, and the values, as one tensor, which must be a Concat of three.

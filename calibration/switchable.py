@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.activations import Feed
+from calibration.attention import queries_and_keys
 from calibration.biases import append_add
 from calibration.calibrate import Calibrated
 from calibration.linears import Linear, add_constant, constant, find_linears
@@ -30,7 +31,7 @@ class Switchable:
         self,
         calibrated: Calibrated,
         names: Collection[str],
-        always: Collection[str] = (),
+        scores: Collection[str] = (),
         threads: int | None = None,
     ) -> None:
         """Builds the session.
@@ -38,12 +39,12 @@ class Switchable:
         Args:
             calibrated: A float graph made ready for int8.
             names: Linears that may run in int8, all of them calibrated.
-            always: Attentions whose queries and keys are int8 in every run.
+            scores: Attentions whose queries and keys may be int8, calibrated too.
             threads: ONNX Runtime threads; None means all cores.
         """
         import onnxruntime as ort
 
-        model, self._overrides = _parametrised(calibrated, names, always)
+        model, self._overrides = _parametrised(calibrated, names, scores)
         self.outputs = [str(value.name) for value in model.graph.outputs]
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -53,7 +54,7 @@ class Switchable:
         )
 
     def run(self, feed: Feed, int8: Collection[str]) -> list[np.ndarray]:
-        """The model's outputs with the named linears in int8 and all others in float."""
+        """The model's outputs with the named linears and attentions in int8, others in float."""
         given = dict(feed)
         for name in int8:
             given |= self._overrides[name]
@@ -62,10 +63,10 @@ class Switchable:
 
 
 def _parametrised(
-    calibrated: Calibrated, names: Collection[str], always: Collection[str]
+    calibrated: Calibrated, names: Collection[str], scores: Collection[str]
 ) -> tuple[ir.Model, dict[str, dict[str, np.ndarray]]]:
     """The graph, by default in float, and what each linear's int8 form overrides."""
-    model, exact = quantise(calibrated, {*names, *always}), quantise(calibrated, ())
+    model, exact = quantise(calibrated, {*names, *scores}), quantise(calibrated, ())
     floats = {linear.name: linear for linear in find_linears(exact)}
     nodes = [node for node in model.graph if node.name in names]
     values = {str(v.name): v for node in model.graph for v in node.outputs}
@@ -89,6 +90,7 @@ def _parametrised(
             f"{name}/correction": np.zeros_like(corrections[name]),
         }
     _switch_additions(model.graph)
+    overrides |= _switch_scores(model.graph, scores)
     # Adds take over the name of the value that they follow, so they come after every look-up.
     for node in nodes:
         correction = corrections[str(node.name)]
@@ -96,6 +98,23 @@ def _parametrised(
         node.name = f"{node.name}/switched"  # its bias may be an Add that was named after it
         append_add(node, parameter)
     return model, overrides
+
+
+def _switch_scores(graph: ir.Graph, names: Collection[str]) -> dict[str, dict[str, np.ndarray]]:
+    """What makes the queries and keys of each named attention int8."""
+    overrides = {}
+    for node in [node for node in graph if node.name in names]:
+        flag = _parameter(graph, f"{node.name}/int8", np.array(False))
+        for restored in queries_and_keys(node):
+            source, dequantise = _quantised_source(restored), restored.producer()
+            assert source is not None and dequantise is not None
+            readers = tuple(restored.uses())
+            chosen = ir.node("Where", [flag, restored, source])
+            graph.insert_after(dequantise, chosen)
+            for reader, index in readers:
+                reader.replace_input_with(index, chosen.outputs[0])
+        overrides[str(node.name)] = {str(flag.name): np.array(True)}
+    return overrides
 
 
 def _switch_additions(graph: ir.Graph) -> None:

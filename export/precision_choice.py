@@ -29,6 +29,7 @@ from export.typed import Typed, measured, preset_map
 from runtime import Preprocess
 
 _EFFECT_IMAGES = 8
+_SCORES_FLOAT = "returned by the search: no linear could be int8 beside int8 queries and keys"
 Say = Callable[[str], None]
 Trial = Step[tuple[Figure, ...]]
 
@@ -83,7 +84,8 @@ def search(
     """
     preset = preset_map(portable, spec)
     calibrated_names = [name for name, entry in preset.items() if entry["type"] == "int8"]
-    # Queries and keys stay int8 in every trial: all of a model's together cost its logits 1e-4.
+    # Queries and keys of all attentions stay int8 together, unless no linear could with them: they
+    # cost a model's logits 1e-4.
     attention = [name for name in attentions(portable) if name in calibrated_names]
     names = [name for name in calibrated_names if name not in attention]
     say(f"calibrating {len(names)} linears on each half of {len(samples)} images")
@@ -101,13 +103,16 @@ def search(
     order = return_order(effects, saved)
 
     def trial(returned: int) -> tuple[bool, tuple[Figure, ...]]:
-        int8 = order[returned:]
-
+        int8 = [*order[returned:], *attention]
         figures = judge.of(*(_runs(graph, int8) for graph in graphs))
         say(f"{returned} of {len(order)} layers float: " + said(figures))
         return all(figure.holds for figure in figures), figures
 
     returned, steps = fewest_returned(len(order), trial)
+    if returned == len(order) and attention:
+        say("queries and keys return to float")
+        attention = []
+        returned, steps = fewest_returned(len(order), trial)
     int8 = set(order[returned:])
     work = {name: shape.macs for name, shape in shapes.items()}
     share = sum(work[name] for name in int8) / sum(work.values())
@@ -117,6 +122,9 @@ def search(
         everything = SingleImages(samples, preprocess)
         calibrated = measured(portable, calibrated_names, everything, spec, cache)
         whys = {name: _why(effects[name], saved[name], batch, name in int8) for name in names}
+        whys |= {
+            name: _SCORES_FLOAT for name in calibrated_names if name not in (*names, *attention)
+        }
         typed = Typed(quantise(calibrated, {*int8, *attention}), _explained(preset, int8, whys))
     return Searched(typed, effects, saved, steps, share, backend, batch)
 
