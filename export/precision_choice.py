@@ -84,8 +84,7 @@ def search(
     """
     preset = preset_map(portable, spec)
     calibrated_names = [name for name, entry in preset.items() if entry["type"] == "int8"]
-    # Queries and keys of all attentions stay int8 together, unless no linear could with them: they
-    # cost a model's logits 1e-4.
+    # All queries and keys stay int8, unless no linear could with them: they cost logits 1e-4.
     attention = [name for name in attentions(portable) if name in calibrated_names]
     names = [name for name in calibrated_names if name not in attention]
     say(f"calibrating {len(names)} linears on each half of {len(samples)} images")
@@ -102,17 +101,11 @@ def search(
     saved = saved_milliseconds({name: _case(shapes[name], batch) for name in names}, backend)
     order = return_order(effects, saved)
 
-    def trial(returned: int) -> tuple[bool, tuple[Figure, ...]]:
-        int8 = [*order[returned:], *attention]
-        figures = judge.of(*(_runs(graph, int8) for graph in graphs))
-        say(f"{returned} of {len(order)} layers float: " + said(figures))
-        return all(figure.holds for figure in figures), figures
-
-    returned, steps = fewest_returned(len(order), trial)
+    returned, steps = _fewest(graphs, order, attention, judge, say)
     if returned == len(order) and attention:
         say("queries and keys return to float")
         attention = []
-        returned, steps = fewest_returned(len(order), trial)
+        returned, steps = _fewest(graphs, order, attention, judge, say)
     int8 = set(order[returned:])
     work = {name: shape.macs for name, shape in shapes.items()}
     share = sum(work[name] for name in int8) / sum(work.values())
@@ -122,11 +115,27 @@ def search(
         everything = SingleImages(samples, preprocess)
         calibrated = measured(portable, calibrated_names, everything, spec, cache)
         whys = {name: _why(effects[name], saved[name], batch, name in int8) for name in names}
-        whys |= {
-            name: _SCORES_FLOAT for name in calibrated_names if name not in (*names, *attention)
-        }
-        typed = Typed(quantise(calibrated, {*int8, *attention}), _explained(preset, int8, whys))
+        chosen = {*int8, *attention}
+        typed = Typed(quantise(calibrated, chosen), _explained(preset, chosen, whys))
     return Searched(typed, effects, saved, steps, share, backend, batch)
+
+
+def _fewest(
+    graphs: Sequence[Switchable],
+    order: Sequence[str],
+    attention: Sequence[str],
+    judge: Judge,
+    say: Say,
+) -> tuple[int, Sequence[Trial]]:
+    """How many of `order` return to float until the limits hold, and what was tried."""
+
+    def trial(returned: int) -> tuple[bool, tuple[Figure, ...]]:
+        int8 = [*order[returned:], *attention]
+        figures = judge.of(*(_runs(graph, int8) for graph in graphs))
+        say(f"{returned} of {len(order)} layers float: " + said(figures))
+        return all(figure.holds for figure in figures), figures
+
+    return fewest_returned(len(order), trial)
 
 
 def _runs(graph: Switchable, int8: Sequence[str]) -> Run:
@@ -147,13 +156,16 @@ def _case(shape: LayerShape, batch: int) -> LinearCase:
 def _explained(
     preset: PrecisionMap, int8: Collection[str], whys: Mapping[str, str]
 ) -> PrecisionMap:
-    """The presets' map with the types that were chosen, where there is a reason."""
-    return {
-        name: {"type": "int8" if name in int8 else "fp32", "why": whys[name]}
-        if name in whys
-        else entry
-        for name, entry in preset.items()
-    }
+    """The presets' map with the types that were chosen, and the reasons that there are."""
+    found = {}
+    for name, entry in preset.items():
+        if entry["type"] != "int8":
+            found[name] = entry
+        elif name in int8:
+            found[name] = {"type": "int8", "why": whys.get(name, entry["why"])}
+        else:
+            found[name] = {"type": "fp32", "why": whys.get(name, _SCORES_FLOAT)}
+    return found
 
 
 def _why(effect: float, saved: float, batch: int, int8: bool) -> str:
