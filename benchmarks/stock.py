@@ -10,23 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from export.answers import Arrays
-from export.to_onnx import OPSET
-
-
-class _Outputs(nn.Module):
-    """Calls a module by keyword and returns the named outputs as a tuple."""
-
-    def __init__(self, module: nn.Module, outputs: Sequence[str]) -> None:
-        super().__init__()
-        self.module, self.outputs = module, outputs
-
-    def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
-        extra = {} if pixel_mask is None else {"pixel_mask": pixel_mask}
-        found = self.module(pixel_values=pixel_values, **extra)
-        return tuple(found[name] for name in self.outputs)
+from export.to_onnx import OPSET, NamedOutputs
 
 
 def stock_export(module: nn.Module, outputs: Sequence[str], inputs: Arrays, out: Path) -> Path:
@@ -48,7 +35,8 @@ def stock_export(module: nn.Module, outputs: Sequence[str], inputs: Arrays, out:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Outputs(model, outputs).eval(), (), dynamo=True, opset_version=OPSET, verbose=False,
+            NamedOutputs(model, tuple(outputs)).eval(), (),
+            dynamo=True, opset_version=OPSET, verbose=False,
             kwargs={name: torch.from_numpy(array) for name, array in inputs.items()},
             input_names=list(inputs), output_names=list(outputs),
             dynamic_shapes={name: {0: batch} for name in inputs},

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import onnx_ir as ir
 
-from calibration.linears import add_constant, private_copy
-from calibration.qdq import float16_scale
+from calibration.linears import private_copy
+from calibration.qdq import quantise_activation
 
 _LAYOUT = frozenset({"Reshape", "Transpose", "Gather", "Squeeze", "Unsqueeze"})
 
@@ -58,7 +57,10 @@ def quantise_scores(
         value for name in nodes if name in names for value in queries_and_keys(nodes[name])
     )
     for value in values:
-        _quantise(copy.graph, value, thresholds[str(value.name)])
+        readers = tuple(value.uses())
+        restored = quantise_activation(copy.graph, value, thresholds[str(value.name)])
+        for node, index in readers:
+            node.replace_input_with(index, restored)
     return copy
 
 
@@ -89,23 +91,3 @@ def _before_layout(value: ir.Value) -> ir.Value:
             break
         value, node = source, source.producer()
     return value
-
-
-def _quantise(graph: ir.Graph, value: ir.Value, threshold: float) -> None:
-    """value -> Q -> DQ for everything that reads it."""
-    name, readers, producer = str(value.name), tuple(value.uses()), value.producer()
-    assert producer is not None
-    scale = add_constant(graph, f"{name}.scale", float16_scale(threshold))
-    zero = add_constant(graph, f"{name}.zero_point", np.zeros((), np.int8))
-    quantise = ir.node("QuantizeLinear", [value, scale, zero], {"axis": 1}, name=f"{name}.quantise")
-    integers = quantise.outputs[0]
-    dequantise = ir.node(
-        "DequantizeLinear", [integers, scale, zero], {"axis": 1}, name=f"{name}.dequantise"
-    )
-    restored = dequantise.outputs[0]
-    integers.name, restored.name = f"{name}.int8", f"{name}.dequantise.output"
-    integers.type, restored.type = ir.TensorType(ir.DataType.INT8), value.type
-    integers.shape = restored.shape = value.shape
-    graph.insert_after(producer, [quantise, dequantise])
-    for node, index in readers:
-        node.replace_input_with(index, restored)

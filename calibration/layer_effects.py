@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
-import numpy as np
-
 from calibration.activations import Batches, single_images
+from calibration.search import squared_error
 from calibration.switchable import Switchable
 
 
@@ -38,12 +37,3 @@ def layer_effects(
     if not count:
         raise ValueError("found no calibration images; give at least one")
     return {name: total / count for name, total in totals.items()}
-
-
-def squared_error(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float:
-    """Squared error relative to the squared exact value, summed over the outputs."""
-    return sum(
-        float(np.sum((a - b) ** 2, dtype=np.float64))
-        / max(float(np.sum(b**2, dtype=np.float64)), 1e-30)
-        for a, b in zip(outputs, exact, strict=True)
-    )

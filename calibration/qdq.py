@@ -75,13 +75,13 @@ def insert_qdq(
     restored: dict[ir.Value, ir.Value] = {}
     for skip in projections(copy, quantised):
         if str(skip.name) in thresholds:
-            restored[skip] = _quantise_activation(copy.graph, skip, thresholds[str(skip.name)])
+            restored[skip] = quantise_activation(copy.graph, skip, thresholds[str(skip.name)])
     for linear in chosen:
         source = str(linear.source.name)
         if source not in thresholds:
             raise ValueError(f"no threshold for {source!r}, the input of {linear.name!r}")
         if linear.source not in restored:
-            restored[linear.source] = _quantise_activation(
+            restored[linear.source] = quantise_activation(
                 copy.graph, linear.source, thresholds[source]
             )
         integers, scale, matrix = _rounded_weight(linear)
@@ -124,8 +124,17 @@ def mean_error(
     return np.asarray(statistics.mean @ weights + (sample - restored).mean(axis=0) @ rounded)
 
 
-def _quantise_activation(graph: ir.Graph, source: ir.Value, threshold: float) -> ir.Value:
-    """source -> Q -> DQ, placed where the source is first known; nobody reads it yet."""
+def quantise_activation(graph: ir.Graph, source: ir.Value, threshold: float) -> ir.Value:
+    """source -> Q -> DQ, placed where the source is first known; nobody reads it yet.
+
+    Args:
+        graph: Edited in place.
+        source: Float tensor.
+        threshold: Its clipping threshold, in its own units.
+
+    Returns:
+        What the DequantizeLinear returns.
+    """
     scale = add_constant(graph, f"{source.name}.scale", float16_scale(threshold))
     zero = add_constant(graph, f"{source.name}.zero_point", np.zeros((), np.int8))
     quantise = ir.node(

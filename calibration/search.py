@@ -62,7 +62,7 @@ def search_affines(
     for feed in islice(single_images(batches), images):
         exact = run(feed)
         for name, options in overrides.items():
-            errors[name] += [_distance(run(feed | option), exact) for option in options]
+            errors[name] += [squared_error(run(feed | option), exact) for option in options]
     return {name: candidates[name][int(np.argmin(errors[name]))] for name in candidates}
 
 
@@ -137,7 +137,7 @@ def _runner(model: ir.Model, threads: int | None) -> Callable[[Feed], list[np.nd
     return run
 
 
-def _distance(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
+def squared_error(outputs: list[np.ndarray], exact: list[np.ndarray]) -> float:
     """Squared error relative to the squared exact value, summed over the outputs."""
     return sum(
         float(np.sum((a - b) ** 2, dtype=np.float64))

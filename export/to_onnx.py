@@ -20,14 +20,16 @@ from export.zoo import Family
 OPSET = 20  # the highest that TensorRT 10.3 (JetPack 6) reads
 
 
-class _Outputs(nn.Module):
+class NamedOutputs(nn.Module):
     """Calls the reference by keyword and returns its named outputs as a tuple."""
 
     def __init__(self, model: nn.Module, outputs: tuple[str, ...]) -> None:
+        """Args: model: a `transformers` reference; outputs: names of what it returns."""
         super().__init__()
         self.model, self.outputs = model, outputs
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
+        """The named outputs for (B, 3, H, W) pixels and, of ragged families, a (B, H, W) mask."""
         extra = {} if pixel_mask is None else {"pixel_mask": pixel_mask}
         result = self.model(pixel_values=pixel_values, **extra)
         return tuple(result[name] for name in self.outputs)
@@ -62,7 +64,7 @@ def onnx_from_module(reference: nn.Module, family: Family, height: int, width: i
     """
     model = copy.deepcopy(reference).eval()
     family.use_operators(model)
-    wrapped = _Outputs(model, family.outputs).eval()
+    wrapped = NamedOutputs(model, family.outputs).eval()
     batch = torch.export.Dim("batch", min=1)
     inputs: dict[str, Tensor] = {"pixel_values": torch.zeros(2, 3, height, width)}
     shapes: dict[str, dict[int, Any]] = {"pixel_values": {0: batch}}

@@ -1,7 +1,8 @@
 """Attention whose queries and keys are int8, in the form that back ends run in int8.
 
 1. scale (s qi) = (scale s) qi: the factor of the scores goes into the scale with which queries
-   are dequantised, so that nothing stands between dequantisation and product.
+   (or keys, where the graph multiplies those) are dequantised, so that nothing stands between
+   dequantisation and product.
 2. Keys pass two Transposes, heads first and then rows against columns. As one, OpenVINO moves
    every byte for itself; apart, it folds the second into the product. They stay apart when a
    Q/DQ stands between them, and quantising dequantised values by their own scale changes none.

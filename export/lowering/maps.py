@@ -9,7 +9,7 @@ from export.lowering.emit import Emitter, replace
 
 
 def map_sizes(value: ir.Value | None) -> tuple[int, int, int] | None:
-    """The known sizes of a map of any batch, (Hh, Ww, C) or (C, Hh, Ww); None for anything else."""
+    """(Hh, Ww, C) of a map of any batch; None when the value is none or its sizes are not known."""
     if value is None or value.shape is None or value.shape.rank() != 4:
         return None
     _, height, width, channels = value.shape

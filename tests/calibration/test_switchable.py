@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 
 from calibration.calibrate import Settings, calibrate
-from calibration.layer_effects import layer_effects, squared_error
+from calibration.layer_effects import layer_effects
 from calibration.layer_shapes import layer_shapes
 from calibration.quantise import decide, int8_names, quantise
+from calibration.search import squared_error
 from calibration.switchable import Switchable
 from tests.calibration.float_graphs import (
     CHANNELS,
