@@ -83,16 +83,16 @@ def run_single(session: Session, images: Sequence[Inputs]) -> list[Outputs]:
 
 def measure_all(
     graphs: Mapping[str, Path],
-    backends: Sequence[str],
+    backends: Mapping[str, Sequence[str]],
     wanted: Sequence[str],
     probe: Probe,
     say: Say,
 ) -> list[Candidate]:
-    """Measures every graph (by precision) in every back end.
+    """Measures every graph (by precision) in its back ends.
 
     Args:
         graphs: typed ONNX files by precision.
-        backends: to try.
+        backends: to try, by precision.
         wanted: precisions that may be kept; the others are measured for comparison.
         probe: images to measure on.
         say: told what is going on, a line at a time.
@@ -103,7 +103,7 @@ def measure_all(
         for precision, graph in graphs.items():
             say(f"checking {precision} engines against the graph's own semantics")
             with_semantics = _semantics(graph, probe)
-            for backend in backends:
+            for backend in backends[precision]:
                 candidate, session = _open(
                     precision, backend, precision in wanted, graph, with_semantics, probe
                 )
@@ -161,6 +161,10 @@ def _open(
         session = open_session(backend, graph)
     except EngineError as error:
         return Candidate(precision, backend, wanted, obstacle=str(error)), None
+    if session.name != backend:
+        session.close()
+        obstacle = f"is {session.name} on this processor"
+        return Candidate(precision, backend, wanted, obstacle=obstacle), None
     try:
         close_to = compare(run_single(session, probe.images), semantics, probe.reference)
     except EngineError as error:

@@ -18,17 +18,23 @@ class Target:
         name: as `--target` takes it.
         backends: runtime back ends that can serve it, in the order they are tried.
         device: what it is, for people.
+        coarse_backends: others that can serve INT8, whose own rounding is small beside INT8's.
     """
 
     name: str
     backends: tuple[str, ...]
     device: str
+    coarse_backends: tuple[str, ...] = ()
+
+    def backends_for(self, precision: str) -> tuple[str, ...]:
+        """The back ends that a graph of that precision is tried in."""
+        return self.backends + (self.coarse_backends if precision == "int8" else ())
 
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("cpu", ("openvino", "onnxruntime"), "x86-64 or Arm CPU"),
+        Target("cpu", ("openvino", "onnxruntime"), "x86-64 or Arm CPU", ("openvino-bf16",)),
         Target("orin-jp6", (), "Jetson Orin, JetPack 6"),
         Target("orin-jp7", (), "Jetson Orin, JetPack 7"),
         Target("thor-jp7", (), "Jetson Thor, JetPack 7"),

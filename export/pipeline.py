@@ -13,7 +13,7 @@ import onnx_ir as ir
 from engines.bundle_writer import BundleWriter, open_writer
 from engines.candidates import Candidate, Probe, measure_all
 from engines.refusal import faster_float
-from engines.targets import find_target
+from engines.targets import Target, find_target
 from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
 from export.bundle_contents import describe, write_golden
 from export.kept_candidate import choose_within_limits
@@ -114,7 +114,7 @@ def build(request: Request, say: Say) -> Built:
     )
     name = f"{spec.name}-{request.precision}-{target.name}"
     with open_writer(request.out / name) as writer:
-        return _build(request, reference, images, writer, target.backends, say)
+        return _build(request, reference, images, writer, target, say)
 
 
 def _build(
@@ -122,13 +122,13 @@ def _build(
     reference: Reference,
     images: Split,
     writer: BundleWriter,
-    backends: Sequence[str],
+    target: Target,
     say: Say,
 ) -> Built:
     spec, family = request.spec, FAMILIES[request.spec.family]
     say("exporting to ONNX")
     portable = onnx_from_module(reference.module, family, *spec.trace_size)
-    found = typed_graphs(request, portable, reference, images, backends[0], say)
+    found = typed_graphs(request, portable, reference, images, target.backends[0], say)
     graphs = {}
     for precision, graph in found.typed.items():
         graphs[precision] = writer.path(f"{precision}.onnx")
@@ -137,6 +137,7 @@ def _build(
     run_reference = torch_run(reference.module, family.outputs)
     probe = _probe(images, reference, run_reference)
     wanted = AUTO if request.precision == "auto" else (request.precision,)
+    backends = {precision: target.backends_for(precision) for precision in graphs}
     candidates = measure_all(graphs, backends, wanted, probe, say)
     candidates += [
         Candidate(precision, "any back end", True, obstacle=why)

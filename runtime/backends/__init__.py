@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from runtime.errors import EngineError, one_line
 
-_BACKENDS = ("onnxruntime", "openvino")
+_BACKENDS = ("onnxruntime", "openvino", "openvino-bf16")
 
 
 class Session(Protocol):
@@ -37,7 +37,9 @@ def open_session(
     """Load an ONNX file into a back end, on the CPU.
 
     Args:
-        backend: "openvino" or "onnxruntime".
+        backend: "openvino"; "openvino-bf16", which computes float32 parts in bfloat16 (8 bits of
+            significand, as precise as an int8 product) where the processor does, and is
+            "openvino" where it does not; or "onnxruntime".
         model: path of the ONNX file.
         threads: CPU threads of one inference; None leaves the choice to the back end.
         faithful: run the graph as written (ONNX Runtime only): graph optimisations are off.
@@ -53,20 +55,21 @@ def open_session(
             raise ValueError(f"threads is {threads}; give at least 1, or None")
     if backend not in _BACKENDS:
         raise EngineError(
-            f"found back end {backend!r}, this runtime has {' and '.join(_BACKENDS)}; "
+            f"found back end {backend!r}, this runtime has {', '.join(_BACKENDS)}; "
             "rebuild with --target cpu"
         )
     try:
-        if backend == "openvino":
+        if backend != "onnxruntime":
             if faithful:
-                raise ValueError("openvino cannot run faithfully; use onnxruntime for that")
+                raise ValueError(f"{backend} cannot run faithfully; use onnxruntime for that")
             from runtime.backends.openvino_session import OpenVinoSession
 
-            return OpenVinoSession(Path(model), threads)
+            return OpenVinoSession(Path(model), threads, bfloat16=backend == "openvino-bf16")
         from runtime.backends.onnxruntime_session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(Path(model), threads, faithful)
     except ImportError as error:
+        package = backend.removesuffix("-bf16")
         raise EngineError(
-            f"{backend} does not import here ({one_line(error)}); run `pip install vitrine[cpu]`"
+            f"{package} does not import here ({one_line(error)}); run `pip install vitrine[cpu]`"
         ) from error

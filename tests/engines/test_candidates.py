@@ -27,7 +27,11 @@ def probe(path: Path) -> Probe:
 
 def measured(path: Path) -> dict[str, Candidate]:
     found = measure_all(
-        {"int8": path}, ("openvino", "onnxruntime"), ("int8",), probe(path), lambda _: None
+        {"int8": path},
+        {"int8": ("openvino", "onnxruntime")},
+        ("int8",),
+        probe(path),
+        lambda _: None,
     )
     return {candidate.backend: candidate for candidate in found}
 
@@ -59,10 +63,22 @@ def test_a_graph_that_does_not_load_is_an_obstacle_not_a_crash(tmp_path: Path) -
     save_patch_graph(good, quantise_conv_output=False)
     bad.write_bytes(good.read_bytes())
     ready = probe(good)
-    found = measure_all({"int8": bad}, ("nonesuch",), ("int8",), ready, lambda _: None)
+    found = measure_all({"int8": bad}, {"int8": ("nonesuch",)}, ("int8",), ready, lambda _: None)
     assert "nonesuch" in found[0].obstacle
     with pytest.raises(NoFaithfulEngineError, match="nonesuch"):
         choose(found)
+
+
+def test_a_back_end_that_this_processor_lacks_is_an_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "graph.onnx"
+    save_patch_graph(path, quantise_conv_output=False)
+    monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32", "INT8"])
+    backends = {"int8": ("openvino-bf16",)}
+    (found,) = measure_all({"int8": path}, backends, ("int8",), probe(path), lambda _: None)
+    assert found.obstacle == "is openvino on this processor"
+    assert not found.latency
 
 
 def candidate(precision: str, ms: float, wanted: bool = True, obstacle: str = "") -> Candidate:

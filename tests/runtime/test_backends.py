@@ -71,6 +71,25 @@ def test_float32_is_not_lowered(backend: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, x.astype(np.float64) @ w, atol=2e-5)
 
 
+def test_bfloat16_is_used_where_the_processor_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    w, x = rng.standard_normal((64, 64), np.float32), rng.standard_normal((16, 64), np.float32)
+    text = PRODUCT % ", ".join(f"{value:.9g}" for value in w.ravel())
+    model, exact = write_model(tmp_path / "m.onnx", text), x.astype(np.float64) @ w
+    session = open_session("openvino-bf16", model)
+    error = np.abs(session.run({"x": x})["y"] - exact).max()
+    if session.name == "openvino-bf16":
+        # 64 terms of size ~1, each factor and the sum rounded to 8 bits (2^-9 at most): about
+        # 8 * 2^-9 * 2 = 0.03; float32 would err by 1e-5.
+        assert 1e-3 < error < 0.2
+    monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32", "INT8"])
+    session = open_session("openvino-bf16", model)
+    assert session.name == "openvino"
+    np.testing.assert_allclose(session.run({"x": x})["y"], exact, atol=2e-5)  # as above
+
+
 def test_local_functions(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.onnx", WITH_FUNCTION)
     x = np.float32([[1, 2, 3, 4]])
@@ -122,7 +141,7 @@ def test_faithful_runs_the_graph_as_written(tmp_path: Path) -> None:
 
 
 def test_unknown_backend(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="'tensorrt', this runtime has onnxruntime and openvino"):
+    with pytest.raises(EngineError, match="'tensorrt', this runtime has onnxruntime, openvino,"):
         open_session("tensorrt", tmp_path)
 
 
