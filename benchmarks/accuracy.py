@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.accuracy_graphs import Graphs, int8_share, our_graphs
 from benchmarks.ours import Prepared, prepare
 from benchmarks.stock import stock_export
 from benchmarks.tables import machine, markdown, spread
@@ -29,31 +30,32 @@ from export.answers import Arrays, Run, torch_run
 from runtime.drift.metrics import logit_cosine, top1_agreement
 from runtime.errors import one_line
 
-METRICS = {"top1_agreement": ".2%", "logit_cosine": ".4f", "top1": ".2%"}
+METRICS = {"top1_agreement": ".2%", "logit_cosine": ".4f", "top1": ".2%", "int8_macs": ".1%"}
+BACKENDS = ("as written", "openvino", "openvino-bf16", "onnxruntime")
 ACCURACY_AWARE = "NNCF accuracy-aware, OpenVINO"
 Builder = Callable[[], Run]
 
 
 def contenders(
-    prepared: Prepared, arguments: argparse.Namespace, seed: int, out: Path
+    prepared: Prepared, graphs: Graphs, arguments: argparse.Namespace, seed: int, out: Path
 ) -> dict[str, Builder]:
     """Every engine of one seed by its name in the table; nothing is built yet."""
-    images, files = list(prepared.calibration), prepared.files
-    int8 = files["int8"]
+    images = list(prepared.calibration)
     stock = stock_export(
         prepared.reference.module, prepared.outputs, prepared.inputs(2), out / "stock.onnx"
     )
     builders: dict[str, Builder] = {
-        "PyTorch FP32": lambda: torch_run(prepared.reference.module, prepared.outputs),
-        "vitrine int8, as written": lambda: peers.engine("as written", int8),
-        "vitrine int8, OpenVINO": lambda: peers.engine("openvino", int8),
-        "vitrine int8, ONNX Runtime": lambda: peers.engine("onnxruntime", int8),
-        # The row of the precision search (--max-drift top1_agreement=0.98) goes here.
-        "vitrine fp16, OpenVINO": lambda: peers.engine("openvino", files["fp16"]),
-        "quantize_static MinMax, linears, ONNX Runtime": lambda: peers.engine(
-            "onnxruntime", peers.quantize_static(stock, images, out / "static.onnx")
-        ),
+        "PyTorch FP32": lambda: torch_run(prepared.reference.module, prepared.outputs)
     }
+    for label, graph in graphs.items():
+        backends = {"fp16": ("openvino",)}.get(label, BACKENDS)
+        for backend in backends:
+            builders[f"vitrine {label}, {backend}"] = lambda backend=backend, graph=graph: (
+                peers.engine(backend, graph())
+            )
+    builders["quantize_static MinMax, linears, ONNX Runtime"] = lambda: peers.engine(
+        "onnxruntime", peers.quantize_static(stock, images, out / "static.onnx")
+    )
     if importlib.util.find_spec("nncf"):
         from benchmarks import nncf_peer
 
@@ -106,12 +108,15 @@ def one_seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, fl
     with tempfile.TemporaryDirectory() as name:
         prepared = prepare(
             arguments.model, arguments.weights, arguments.images, arguments.count, seed,
-            ("fp16", "int8"), Path(name), held_out=arguments.held_out,
+            (), Path(name), held_out=arguments.held_out,
         )  # fmt: skip
         labels = np.array([sample.label for sample in prepared.images.held_out])
         data = batches(prepared)
         reference = None
-        for engine, build in contenders(prepared, arguments, seed, Path(name)).items():
+        graphs = our_graphs(prepared, arguments.limit, arguments.confidence, Path(name))
+        shapes = {key: (1, *array.shape[1:]) for key, array in data[0].items()}
+        builders = contenders(prepared, graphs, arguments, seed, Path(name))
+        for engine, build in builders.items():
             start = time.perf_counter()
             try:
                 run = build()
@@ -121,6 +126,9 @@ def one_seed(arguments: argparse.Namespace, seed: int) -> dict[str, dict[str, fl
                 continue
             reference = logits if reference is None else reference
             found[engine] = metrics(logits, reference, labels)
+            label = engine.removeprefix("vitrine ").partition(",")[0]
+            if label in graphs:
+                found[engine]["int8_macs"] = int8_share(graphs[label](), shapes)
             taken = time.perf_counter() - start
             print(f"seed {seed}: {engine}: {found[engine]}, {taken:.0f} s", file=sys.stderr)
             del run
@@ -134,9 +142,13 @@ def table(seeds: dict[int, dict[str, dict[str, float]]]) -> str:
     rows = []
     for name in names:
         having = [found[name] for found in seeds.values() if name in found]
-        cells = [spread([one[metric] for one in having], form) for metric, form in METRICS.items()]
+        cells = [
+            spread([one[metric] for one in having], form) if metric in having[0] else ""
+            for metric, form in METRICS.items()
+        ]
         rows.append([name, str(len(having)), *cells])
-    return markdown(["engine", "seeds", "top-1 agreement", "logit cosine", "top-1"], rows)
+    header = ["engine", "seeds", "top-1 agreement", "logit cosine", "top-1", "int8 MACs"]
+    return markdown(header, rows)
 
 
 def main() -> None:
@@ -149,6 +161,8 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=400, help="evaluation images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--slow-seeds", type=int, nargs="*", help="of NNCF's accuracy-aware mode")
+    parser.add_argument("--limit", type=float, default=0.98, help="of the search's agreement")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the search")
     parser.add_argument("--validation", type=int, default=100, help="of the calibration images")
     parser.add_argument("--max-drop", type=float, default=0.02, help="of agreement on those")
     parser.add_argument("--modelopt", type=Path, help="python of ModelOpt's environment")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from math import prod
 from pathlib import Path
@@ -45,11 +45,14 @@ def multiply_accumulates(graph: ir.Model, shapes: Mapping[str, tuple[int, ...]])
         value.shape = ir.Shape(shapes[str(value.name)])
     fixed = simplify(fixed)  # shapes become constants, and with them every tensor's own
     counts: Counter[Work] = Counter()
+    varying = set(fixed.graph.inputs)  # what depends on the inputs; the rest are weights
     for node in fixed.graph:
+        if not varying.isdisjoint(node.inputs):
+            varying.update(node.outputs)
         if node.op_type in _UNCOUNTED or node.domain not in ("", "ai.onnx"):
             raise ValueError(f"found {node.domain}.{node.op_type}, which is not counted; add it")
         if node.op_type in _PRODUCTS:
-            counts[_kind(node)] += _work(node)
+            counts[_kind(node, varying)] += _work(node)
     return counts
 
 
@@ -58,12 +61,12 @@ def of_file(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> Counter[Work]:
     return multiply_accumulates(ir.load(file), shapes)
 
 
-def _kind(node: ir.Node) -> Work:
+def _kind(node: ir.Node, varying: Collection[ir.Value | None]) -> Work:
     sources = [_producer(value) for value in node.inputs[:2]]
     int8 = all(source == "DequantizeLinear" for source in sources)
     if node.op_type == "Conv":
         return Work.INT8_CONVOLUTION if int8 else Work.FLOAT_CONVOLUTION
-    if not any(_constant(value) for value in node.inputs[:2]):
+    if all(value in varying for value in node.inputs[:2]):
         return Work.ATTENTION
     return Work.INT8_LINEAR if int8 else Work.FLOAT_LINEAR
 
@@ -71,16 +74,6 @@ def _kind(node: ir.Node) -> Work:
 def _producer(value: ir.Value | None) -> str:
     node = value.producer() if value is not None else None
     return node.op_type if node is not None else ""
-
-
-def _constant(value: ir.Value | None) -> bool:
-    """Whether a value is a weight, through any chain of operators on constants."""
-    if value is None:
-        return False
-    node = value.producer()
-    if node is None:
-        return value.is_initializer()
-    return all(_constant(source) for source in node.inputs if source is not None)
 
 
 def _work(node: ir.Node) -> int:

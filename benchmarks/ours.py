@@ -12,7 +12,7 @@ import onnx_ir as ir
 from export.answers import Arrays, SingleImages
 from export.lowering.cpu import lowered
 from export.samples import Split, split
-from export.spec import find_model, load_models
+from export.spec import ModelSpec, find_model, load_models
 from export.to_onnx import onnx_from_module
 from export.typed import typed_graph
 from export.weights import Reference, load_reference
@@ -27,18 +27,22 @@ class Prepared:
     """A model ready to be measured.
 
     Attributes:
+        spec: the model's record.
         reference: PyTorch module and its preprocessing.
         outputs: names of what the module returns.
         images: calibration and held-out images.
         calibration: the calibration images, preprocessed one by one.
+        portable: float graph.
         typed: portable graph of each precision.
         files: the same, lowered and saved as ONNX.
     """
 
+    spec: ModelSpec
     reference: Reference
     outputs: tuple[str, ...]
     images: Split
     calibration: SingleImages
+    portable: ir.Model
     typed: dict[str, ir.Model]
     files: dict[str, Path]
 
@@ -85,7 +89,7 @@ def prepare(
         typed[precision] = typed_graph(precision, portable, spec, calibration).model
         files[precision] = out / f"{model}-{precision}.onnx"
         ir.save(lowered(typed[precision]), files[precision])
-    return Prepared(reference, family.outputs, chosen, calibration, typed, files)
+    return Prepared(spec, reference, family.outputs, chosen, calibration, portable, typed, files)
 
 
 def stacked(images: Sequence[Arrays]) -> dict[str, np.ndarray]:

@@ -6,7 +6,8 @@ when int8 moves its margin m_i (best logit less runner-up) by an error d_i < -m_
 do not depend on margins then any image's error could have met any image's margin. The share of
 all pairs (i, j) with m_i + d_j > 0 estimates the same agreement (a two-sample U statistic:
 Hoeffding, "A class of statistics with asymptotically normal distribution", Annals of Mathematical
-Statistics 19 (1948)) from n * n pairs, of which many more are near the boundary.
+Statistics 19 (1948)) from n * n pairs, of which many more are near the boundary. Several views of
+each image tell still more; resampling draws images with all their views.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ def expected_agreement(
     reference: npt.NDArray[np.float32],
     candidate: npt.NDArray[np.float32],
     confidence: float,
+    views: int = 1,
     seed: int = 0,
 ) -> Agreement:
     """The agreement to expect on other images of the same kind.
 
     Args:
-        reference: Float logits (images, classes).
-        candidate: int8 logits of the same images; one that is not finite disagrees.
+        reference: Float logits (images * views, classes), the views of an image side by side.
+        candidate: int8 logits of the same; one that is not finite disagrees.
         confidence: That the lower bound lies below the truth, 0.5 <= confidence < 1.
+        views: Of each image.
         seed: Of the bootstrap over images.
     """
     best = reference.argmax(axis=1)
@@ -49,7 +52,7 @@ def expected_agreement(
     finite = np.asarray(np.isfinite(candidate).all(axis=1))
     moved = _lead(np.where(finite[:, None], candidate, 0.0), best)
     errors = np.where(finite, moved - margins, -np.inf)
-    return exchanged(margins, errors, confidence, seed)
+    return exchanged(margins.reshape(-1, views), errors.reshape(-1, views), confidence, seed)
 
 
 def exchanged(margins: Floats, errors: Floats, confidence: float, seed: int = 0) -> Agreement:
@@ -62,16 +65,18 @@ def exchanged(margins: Floats, errors: Floats, confidence: float, seed: int = 0)
     to 100.
 
     Args:
-        margins: float64 (images,), not negative.
-        errors: float64 (images,), of the same images.
+        margins: float64 (images, views), not negative.
+        errors: float64 (images, views), of the same.
         confidence: See `expected_agreement`.
         seed: Of the bootstrap.
     """
     if not 0.5 <= confidence < 1.0:
         raise ValueError(f"found confidence {confidence}, expected at least 0.5 and below 1")
-    kept = (margins[:, None] + errors[None, :] > 0).astype(np.float64)
+    n, views = margins.shape
+    pairs = margins.reshape(-1, 1) + errors.reshape(1, -1) > 0
+    kept = pairs.reshape(n, views, n, views).mean(axis=(1, 3))
     value = float(kept.mean())
-    if len(margins) < MIN_IMAGES:
+    if n < MIN_IMAGES:
         return Agreement(value, 0.0)
     kept = np.pad(kept, ((0, 1), (0, 1)))
     kept[-1], kept[:-1, -1] = _ONE_MORE, kept[:-1, :-1].mean(axis=1)

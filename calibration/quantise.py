@@ -49,7 +49,8 @@ def quantised_from_onnx(
         ValueError: A keep_float pattern that matches nothing, no images, no linear to quantise,
             or a float graph that computes an infinite value or a NaN.
     """
-    precision_map = decide(model, keep_float or {})
+    kept = kept_float([str(node.name) for node in model.graph], keep_float or {})
+    precision_map = decide(model, kept)
     names = int8_names(precision_map)
     calibrated = calibrate(model, names, batches, settings)
     return Quantised(quantise(calibrated, names), precision_map, calibrated)
@@ -65,14 +66,17 @@ def quantise(calibrated: Calibrated, names: Collection[str]) -> ir.Model:
     return insert_qdq(graph, calibrated.thresholds, linears, calibrated.channels)
 
 
-def decide(model: ir.Model, keep_float: Mapping[str, str]) -> PrecisionMap:
-    """What patterns and structure say that each linear and attention of the graph becomes.
+def decide(model: ir.Model, kept: Mapping[str, str]) -> PrecisionMap:
+    """What each linear and attention of the graph becomes: float if kept, int8 if it can be.
+
+    Args:
+        model: Float graph.
+        kept: Node name -> why it stays float.
 
     Raises:
-        ValueError: A pattern that matches nothing, or no linear to quantise.
+        ValueError: No linear to quantise.
     """
     graph = private_copy(model)
-    kept = kept_float([str(node.name) for node in graph.graph], keep_float)
     decided: PrecisionMap = {}
     for linear in find_linears(graph):
         why = kept.get(linear.name) or linear.obstacle()

@@ -13,6 +13,7 @@ import numpy as np
 from calibration.agreement import expected_agreement
 from export.answers import Answer, Run, answers, comparable, torch_run, truths
 from export.samples import Sample
+from export.views import VIEWS, with_views
 from export.weights import Reference
 from export.zoo import FAMILIES
 from runtime.drift.limits import metric_named
@@ -41,7 +42,7 @@ class Figure:
 
 
 class Judge:
-    """Compares runs of the model with PyTorch on the calibration images."""
+    """Compares runs of the model with PyTorch on the calibration images, and views of them."""
 
     def __init__(
         self,
@@ -63,18 +64,23 @@ class Judge:
             confidence: with which `top1_agreement` keeps its limit; the others keep theirs with
                 their whole 95 % interval, as at the gate.
         """
-        self._task, self._reference, self._samples = task, reference, samples
+        self._task, self._reference = task, reference
         self._limits, self._confidence = dict(limits), confidence
+        # Only agreement can make use of views: other metrics compare with one truth an image.
+        self._views = VIEWS if _AGREEMENT in limits else 1
+        self._samples = with_views(samples) if self._views > 1 else list(samples)
+        self._labels = truths(samples)
         run = torch_run(reference.module, FAMILIES[family].outputs)
-        self._theirs = answers(run, reference.preprocess, samples)
+        self._theirs = answers(run, reference.preprocess, self._samples)
 
     def of(self, *runs: Run) -> tuple[Figure, ...]:
         """The limited metrics of a run; of several, which take the images in turn."""
-        found: list[Answer | None] = [None] * len(self._samples)
+        found: dict[int, Answer] = {}
         for turn, run in enumerate(runs):
-            part = self._samples[turn :: len(runs)]
-            found[turn :: len(runs)] = answers(run, self._reference.preprocess, part)
-        return self._figures([answer for answer in found if answer is not None])
+            mine = [i for i in range(len(self._samples)) if i // self._views % len(runs) == turn]
+            part = [self._samples[i] for i in mine]
+            found |= zip(mine, answers(run, self._reference.preprocess, part), strict=True)
+        return self._figures([found[i] for i in range(len(found))])
 
     def of_the_reference(self) -> tuple[Figure, ...]:
         """The same of PyTorch itself: what so many images can show at best."""
@@ -88,11 +94,16 @@ class Judge:
         rest = dict(self._limits)
         if _AGREEMENT in rest:
             limit = rest.pop(_AGREEMENT)
-            estimate = expected_agreement(np.stack(theirs), np.stack(ours), self._confidence)
+            estimate = expected_agreement(
+                np.stack(theirs), np.stack(ours), self._confidence, self._views
+            )
             holds = estimate.low >= limit
             figures.append(Figure(_AGREEMENT, estimate.value, estimate.low, limit, holds))
         if rest:
-            report = measure(self._task, theirs, ours, labels=truths(self._samples), limits=rest)
+            images = slice(None, None, self._views)
+            report = measure(
+                self._task, theirs[images], ours[images], labels=self._labels, limits=rest
+            )
             figures += [
                 Figure(
                     m.name, m.value, m.low if m.at_least else m.high, m.limit, m.verdict == "pass"

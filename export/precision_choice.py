@@ -82,7 +82,7 @@ def search(
         say: told what is going on.
         cache: folder of calibrations that earlier builds kept.
     """
-    preset = preset_map(portable, spec)
+    preset = preset_map(portable, spec, SingleImages(samples, preprocess))
     calibrated_names = [name for name, entry in preset.items() if entry["type"] == "int8"]
     # All queries and keys stay int8, unless no linear could with them: they cost logits 1e-4.
     attention = [name for name in attentions(portable) if name in calibrated_names]

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from calibration.calibrate import Calibrated, Settings, calibrate
 from calibration.half import half_from_onnx
-from calibration.precision import PrecisionMap
+from calibration.layer_shapes import layer_shapes
+from calibration.precision import PrecisionMap, kept_float, negligible
 from calibration.quantise import decide, int8_names, quantise
 from calibration.range_cache import calibrate_cached
 from calibration.sensitivity import LayerError, layer_errors
@@ -63,7 +64,7 @@ def typed_graph(
     if precision == "fp16":
         half = half_from_onnx(portable, images.first(_MAGNITUDE_IMAGES))
         return Typed(half.model, half.precision_map)
-    preset = preset_map(portable, spec)
+    preset = preset_map(portable, spec, images)
     chosen = precision_map or preset
     # What may become int8 is calibrated together, so that a map that a search has written gives
     # the graph that the search has built.
@@ -91,8 +92,8 @@ def measured(
     return calibrate_cached(cache, identity, portable, names, images, settings)
 
 
-def preset_map(portable: ir.Model, spec: ModelSpec) -> PrecisionMap:
-    """What structure and the record's presets say of each linear and attention.
+def preset_map(portable: ir.Model, spec: ModelSpec, images: SingleImages) -> PrecisionMap:
+    """What structure, size and the record's presets say of each linear and attention.
 
     Raises:
         ValueError: no linear is left for int8.
@@ -108,4 +109,6 @@ def preset_map(portable: ir.Model, spec: ModelSpec) -> PrecisionMap:
         for kept in spec.keep_float
         if any(fnmatch.fnmatchcase(name, kept.pattern) for name in names)
     }
-    return decide(portable, keep)
+    shapes = layer_shapes(portable, names, images)
+    small = negligible({name: shape.macs for name, shape in shapes.items()})
+    return decide(portable, small | kept_float(names, keep))

@@ -41,10 +41,10 @@ def migrate_scales(
         if norm.op_type != "LayerNormalization" or norm.domain:
             continue
         readers = _readers(norm, linears)
-        matrices = [reader.matrix() for reader in readers if reader.name in quantised]
-        if not matrices:
+        coarse = [reader for reader in readers if reader.name in quantised]
+        if not coarse:
             continue
-        affine = best_scales(_joint(readers, statistics), matrices)
+        affine = best_scales(_joint(coarse, statistics), [reader.matrix() for reader in coarse])
         if not affine.is_identity:
             _fold(norm, readers, affine)
     return copy
@@ -96,7 +96,7 @@ def keeps_last_axis(node: ir.Node) -> bool:
 
 
 def _joint(readers: list[Linear], statistics: Mapping[str, ChannelStatistics]) -> ChannelStatistics:
-    """Statistics over all values that the readers see (the same rows, perhaps rearranged)."""
+    """Statistics over all values that the readers see (rows of the same tensor)."""
     joint = ChannelStatistics()
     for name in sorted({str(reader.source.name) for reader in readers}):
         joint.low = np.minimum(joint.low, statistics[name].low)

@@ -53,6 +53,35 @@ def test_migrated_scales_are_shared_and_leave_the_output(transposed: bool) -> No
     assert spread_of(changed, "n", batches) < spread_of(model, "n", batches) / 2
 
 
+def test_a_linear_that_stays_float_needs_no_statistics() -> None:
+    """The last block's queries: they read rows of their own and may be too small for int8."""
+    text = (
+        HEADER
+        + """
+    g (float[2, 16, 16] x) => (y, z) {
+        n = LayerNormalization(x, gamma)
+        m = Gather<axis: int = 1>(n, first)
+        [q] y = MatMul(m, w)
+        [k] z = MatMul(n, w)
+    }"""
+    )
+    random = np.random.default_rng(0)
+    constants = {
+        "gamma": np.exp(random.normal(0, 2, 16)).astype(np.float32),
+        "w": random.normal(size=(16, 16)).astype(np.float32),
+        "first": np.array(0),
+    }
+    model = ir.from_proto(ir.to_proto(model_from_text(text, constants)))
+    feed = {"x": random.normal(size=(2, 16, 16)).astype(np.float32)}
+    read_by_k = ChannelStatistics()
+    read_by_k.add(run_value(model, "n", feed))
+    changed = migrate_scales(model, {"n": read_by_k}, {"k"})
+    before, after = (np.abs(run_value(m, "n", feed)).max(axis=(0, 1)) for m in (model, changed))
+    assert after.max() / after.min() < before.max() / before.min() / 2
+    for ours, theirs in zip(run(changed, feed), run(model, feed), strict=True):
+        assert np.allclose(ours, theirs, **FLOAT32)
+
+
 def test_the_argument_is_left_as_it_was() -> None:
     model, batches = mlp(), images(4, 5, CHANNELS)
     before = ir.to_proto(model).SerializeToString()
