@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from benchmarks.arithmetic import Work, of_file
 from benchmarks.ours import Prepared
+from calibration.precision import PrecisionMap
 from calibration.quantise import decide
 from export.calibration_limits import Judge
 from export.lowering.cpu import lowered
@@ -31,22 +32,19 @@ def our_graphs(prepared: Prepared, limit: float, confidence: float, out: Path) -
         out: folder for the files.
     """
 
-    def typed(precision: str) -> ir.Model:
-        return typed_graph(precision, prepared.portable, prepared.spec, prepared.calibration).model
+    portable, spec, cache = prepared.portable, prepared.spec, out / "calibrations"
 
-    def every_linear() -> ir.Model:
-        everything = decide(prepared.portable, {})
-        return typed_graph(
-            "int8", prepared.portable, prepared.spec, prepared.calibration, everything
-        ).model
+    def typed(precision: str, precision_map: PrecisionMap | None = None) -> ir.Model:
+        images = prepared.calibration
+        return typed_graph(precision, portable, spec, images, precision_map, cache).model
 
     def searched() -> ir.Model:
-        spec, reference, samples = prepared.spec, prepared.reference, prepared.images.calibration
+        reference, samples = prepared.reference, prepared.images.calibration
         limits = {"top1_agreement": limit}
         judge = Judge(spec.task, spec.family, reference, samples, limits, confidence)
         found = search(
-            prepared.portable, spec, samples, reference.preprocess, judge, _BACKEND, _BATCH,
-            lambda text: print(text, file=sys.stderr), out / "calibrations",
+            portable, spec, samples, reference.preprocess, judge, _BACKEND, _BATCH,
+            lambda text: print(text, file=sys.stderr), cache,
         )  # fmt: skip
         if found.typed is None:
             raise ValueError("no set of int8 layers keeps the limit")
@@ -54,7 +52,7 @@ def our_graphs(prepared: Prepared, limit: float, confidence: float, out: Path) -
 
     makers = {
         "int8": lambda: typed("int8"),
-        "int8 every linear": every_linear,
+        "int8 every linear": lambda: typed("int8", decide(portable, {})),
         f"int8 searched for {limit:.0%} at {confidence:.0%}": searched,
         "fp16": lambda: typed("fp16"),
     }

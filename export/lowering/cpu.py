@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from export.lowering.attention import KEYS_IN_TWO_STEPS, SCALES_INTO_QUERIES
 from export.lowering.constants import DROP_IDENTITIES, JOIN_ADDITIONS
+from export.lowering.heads import QUANTISED_HEADS
 from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.parts import CONCATENATED_PARTS
 from export.lowering.permutations import MOVE_PERMUTATIONS
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     SHARED_ACTIVATIONS_UNSIGNED,
     SCALES_INTO_QUERIES,
     KEYS_IN_TWO_STEPS,
+    QUANTISED_HEADS,
 )
 """In the order in which they are applied."""
 
