@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.accuracy_graphs import Graphs, int8_share, our_graphs
+from benchmarks.accuracy_graphs import SEARCHED, Graphs, int8_share, our_graphs
 from benchmarks.ours import Prepared, prepare
 from benchmarks.stock import stock_export
 from benchmarks.tables import machine, markdown, spread
@@ -48,6 +48,8 @@ def contenders(
         "PyTorch FP32": lambda: torch_run(prepared.reference.module, prepared.outputs)
     }
     for label, graph in graphs.items():
+        if label.startswith(SEARCHED) and seed not in arguments.search_seeds:
+            continue
         backends = {"fp16": ("openvino",)}.get(label, BACKENDS)
         for backend in backends:
             builders[f"vitrine {label}, {backend}"] = lambda backend=backend, graph=graph: (
@@ -163,13 +165,15 @@ def main() -> None:
     parser.add_argument("--slow-seeds", type=int, nargs="*", help="of NNCF's accuracy-aware mode")
     parser.add_argument("--limit", type=float, default=0.98, help="of the search's agreement")
     parser.add_argument("--confidence", type=float, default=0.95, help="of the search")
+    parser.add_argument("--search-seeds", type=int, nargs="*", help="of the search, else all")
     parser.add_argument("--validation", type=int, default=100, help="of the calibration images")
     parser.add_argument("--max-drop", type=float, default=0.02, help="of agreement on those")
     parser.add_argument("--modelopt", type=Path, help="python of ModelOpt's environment")
     parser.add_argument("--json", type=Path, help="write every seed's values here")
     arguments = parser.parse_args()
-    if arguments.slow_seeds is None:
-        arguments.slow_seeds = arguments.seeds
+    for slow in ("slow_seeds", "search_seeds"):
+        if getattr(arguments, slow) is None:
+            setattr(arguments, slow, arguments.seeds)
     seeds: dict[int, dict[str, dict[str, float]]] = {}
     for seed in arguments.seeds:
         seeds[seed] = one_seed(arguments, seed)

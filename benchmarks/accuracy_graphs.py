@@ -19,6 +19,7 @@ from export.precision_choice import search
 from export.typed import typed_graph
 
 Graphs = Mapping[str, Callable[[], Path]]
+SEARCHED = "int8 searched"
 _BACKEND, _BATCH = "openvino", 8  # in which the search times layers
 
 
@@ -53,7 +54,7 @@ def our_graphs(prepared: Prepared, limit: float, confidence: float, out: Path) -
     makers = {
         "int8": lambda: typed("int8"),
         "int8 every linear": lambda: typed("int8", decide(portable, {})),
-        f"int8 searched for {limit:.0%} at {confidence:.0%}": searched,
+        f"{SEARCHED} for {limit:.0%} at {confidence:.0%}": searched,
         "fp16": lambda: typed("fp16"),
     }
     return {

@@ -1,9 +1,7 @@
-"""Rules on constants: operations that do nothing are dropped, two additions become one.
+"""Rules on constants: operations that do nothing are dropped.
 
 - Gather by 0, 1, ... n-1 along an axis of length n is the identity (a shift of zero).
 - x + 0 = x, where 0 does not widen x (an attention without bias or mask).
-- (x + a) + b = x + (a + b) for constants a and b (position bias and shift mask: one pass over the
-  scores instead of two).
 """
 
 from __future__ import annotations
@@ -53,21 +51,6 @@ class _AddZero(RewriteRuleClassBase):
         return op.Identity(data)
 
 
-class _JoinConstants(RewriteRuleClassBase):
-    def pattern(self, op, data, first, second):  # type: ignore[no-untyped-def]
-        return op.Add(op.Add(data, first, _outputs=["inner"]), second)
-
-    def check(self, context, data, first, second, **_):  # type: ignore[no-untyped-def]
-        result = pattern.MatchResult()
-        if first.const_value is None or second.const_value is None:
-            return result.fail("Both addends must be constant.", data)
-        return result
-
-    def rewrite(self, op, data, first, second, **_):  # type: ignore[no-untyped-def]
-        total = first.const_value.numpy() + second.const_value.numpy()
-        return op.Add(data, op.Constant(value=ir.tensor(total)))
-
-
 def _fits(small: ir.Shape, large: ir.Shape | None) -> bool:
     """Whether broadcasting `small` against `large` gives `large` again."""
     if large is None or len(small) > len(large):
@@ -76,15 +59,13 @@ def _fits(small: ir.Shape, large: ir.Shape | None) -> bool:
     return all(s in (1, d) for s, d in pairs)
 
 
-def _rule(name: str, *rules: type[RewriteRuleClassBase]) -> Rule:
-    rule_set = RewriteRuleSet([rule.rule() for rule in rules])
-
-    def apply(model: ir.Model) -> ir.Model:
-        rule_set.apply_to_model(model)
-        return model
-
-    return Rule(name, apply)
+_DROPPED = RewriteRuleSet([_IdentityGather.rule(), _AddZero.rule()])
 
 
-DROP_IDENTITIES = _rule("drop identities", _IdentityGather, _AddZero)
-JOIN_ADDITIONS = _rule("join additions of constants", _JoinConstants)
+def drop_identities(model: ir.Model) -> ir.Model:
+    """In place."""
+    _DROPPED.apply_to_model(model)
+    return model
+
+
+DROP_IDENTITIES = Rule("drop identities", drop_identities)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from export.lowering.attention import KEYS_IN_TWO_STEPS, SCALES_INTO_QUERIES
-from export.lowering.constants import DROP_IDENTITIES, JOIN_ADDITIONS
+from export.lowering.attention import KEYS_IN_TWO_STEPS
+from export.lowering.constants import DROP_IDENTITIES
 from export.lowering.heads import QUANTISED_HEADS
 from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.parts import CONCATENATED_PARTS
@@ -28,10 +28,8 @@ RULES: tuple[Rule, ...] = (
     MOVE_PERMUTATIONS,
     Rule("operators as primitives", inline),
     DROP_IDENTITIES,
-    JOIN_ADDITIONS,
     RELUS_UNSIGNED,
     SHARED_ACTIVATIONS_UNSIGNED,
-    SCALES_INTO_QUERIES,
     KEYS_IN_TWO_STEPS,
     QUANTISED_HEADS,
 )

@@ -15,9 +15,8 @@ from tiny_models import inputs
 from calibration.attention import attentions
 from calibration.calibrate import Settings, calibrate
 from calibration.quantise import quantise
-from export.lowering.attention import KEYS_IN_TWO_STEPS, SCALES_INTO_QUERIES
+from export.lowering.attention import KEYS_IN_TWO_STEPS
 from export.lowering.cpu import lowered
-from export.lowering.rule import Rule
 from export.simplify import inline
 
 
@@ -52,27 +51,6 @@ def output(model: ir.Model, feed: dict[str, np.ndarray]) -> np.ndarray:
 
 def operators(model: ir.Model) -> Counter[str]:
     return Counter(node.op_type for node in model.graph)
-
-
-@pytest.mark.parametrize("rule", [SCALES_INTO_QUERIES, KEYS_IN_TWO_STEPS], ids=lambda r: r.name)
-def test_a_rule_changes_the_form_and_not_the_outputs(
-    int8_scores: tuple[ir.Model, dict[str, np.ndarray]], rule: Rule
-) -> None:
-    model, feed = int8_scores
-    before = output(model, feed)
-    after = rule.apply(model.clone())
-    assert operators(after) != operators(model)
-    # The scale is multiplied in another order: one rounding of each score.
-    np.testing.assert_allclose(output(after, feed), before, atol=1e-5)
-
-
-def test_nothing_multiplies_the_queries_after_their_dequantisation(
-    int8_scores: tuple[ir.Model, dict[str, np.ndarray]],
-) -> None:
-    model, _ = int8_scores
-    after = SCALES_INTO_QUERIES.apply(model.clone())
-    blocks = 2
-    assert operators(model)["Mul"] - operators(after)["Mul"] == blocks
 
 
 def test_keys_are_quantised_again_between_their_transposes(

@@ -84,42 +84,6 @@ def test_only_an_addition_of_zero_that_changes_no_shape_is_dropped(
     np.testing.assert_array_equal(run(found, {"x": x})[0], run(small, {"x": x})[0])
 
 
-@pytest.mark.parametrize(
-    ("addends", "left"),
-    [
-        pytest.param([(1, 3, 4, 4), (2, 1, 4, 4)], 1, id="bias-and-mask"),
-        pytest.param([(4,), (4,), (1,)], 1, id="three"),
-    ],
-)
-def test_two_constants_are_added_beforehand(addends: list[tuple[int, ...]], left: int) -> None:
-    random = np.random.default_rng(0)
-    constants = {f"c{i}": random.normal(size=s).astype("f") for i, s in enumerate(addends)}
-    names = ["r", *(f"s{i}" for i in range(len(addends) - 1)), "y"]
-    nodes = [helper.make_node("Relu", ["x"], ["r"])]
-    for i, name in enumerate(constants):
-        nodes.append(helper.make_node("Add", [names[i], name], [names[i + 1]]))
-    small = graph_of(nodes, {"x": (2, 3, 4, 4), "y": (2, 3, 4, 4)}, constants)
-    found = lowered(small)
-    assert operators(found) == ["Relu"] + ["Add"] * left
-    x = random.normal(size=(2, 3, 4, 4)).astype("f")
-    # The sum is associated in another way: one rounding of values up to 5, 2**-21 each.
-    np.testing.assert_allclose(run(found, {"x": x})[0], run(small, {"x": x})[0], atol=2e-6, rtol=0)
-
-
-def test_a_sum_that_is_read_elsewhere_is_not_joined() -> None:
-    nodes = [
-        helper.make_node("Add", ["x", "a"], ["s"]),
-        helper.make_node("Add", ["s", "b"], ["t"]),
-        helper.make_node("Mul", ["s", "t"], ["y"]),
-    ]
-    constants = {"a": np.full(4, 0.5, "f"), "b": np.full(4, 0.25, "f")}
-    small = graph_of(nodes, {"x": ("n", 4), "y": ("n", 4)}, constants)
-    x = np.arange(8, dtype="f").reshape(2, 4)
-    found = lowered(small)
-    np.testing.assert_array_equal(run(found, {"x": x})[0], run(small, {"x": x})[0])
-    assert operators(found) == ["Add", "Add", "Mul"]
-
-
 def test_lowering_changes_no_value(exported: Exported) -> None:
     found = lowered(exported.model)
     for batch in (1, 3):
