@@ -6,8 +6,11 @@ over precisions calibrates once and quantises as often as it likes.
 Tried on held-out calibration images of ViT-Tiny (ImageNet, two splits, change of the squared error
 of the logits) and left out for want of gain: bias correction in topological order on already
 quantised inputs (Nagel et al., ICCV 2019, section 4.2) instead of by layer: -4 % and +0.4 %; GPTQ
-rounding (Frantar et al., ICLR 2023) on the sampled rows: -9 % and +1 %; weight scales by least
-output error instead of by maximum, one split: -1 %.
+rounding (Frantar et al., ICLR 2023) on the sampled rows: -9 % and +1 %, with second moments of all
+rows, one split: -10 %, for 40 % of the linears' own weight error; weight scales by least output
+error instead of by maximum, one split: -1 %; centring what LayerNorms return (Outlier
+Suppression+, Wei et al., EMNLP 2023): +3 % and -6 %; outlier channels in float in 33 layers instead
+of 3, one split: -5 %.
 """
 
 from __future__ import annotations

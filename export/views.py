@@ -3,7 +3,7 @@
 Where only few images are at hand, how close their decisions are to a change is a matter of luck.
 Views have margins of their own (ten-crop testing: Krizhevsky et al., NeurIPS 2012, section 4.1),
 and agreement with the float model needs no label. With four views of 200 ImageNet images, the
-standard error of the agreement expected of a ViT-Tiny is 0.34 points instead of 0.69; ten give
+standard error of the agreement expected of a ViT-Tiny is 0.39 points instead of 0.69; ten give
 0.31.
 """
 
