@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from calibration.attention import attentions
 from calibration.layer_effects import layer_effects
-from calibration.layer_shapes import LayerShape, layer_shapes
+from calibration.layer_shapes import LayerShape
 from calibration.precision import PrecisionMap
 from calibration.precision_search import Step, fewest_returned, return_order
 from calibration.quantise import quantise
@@ -25,7 +25,7 @@ from export.answers import Arrays, Run, SingleImages
 from export.calibration_limits import Figure, Judge, said
 from export.samples import Sample
 from export.spec import ModelSpec
-from export.typed import Typed, measured, preset_map
+from export.typed import Typed, linear_shapes, measured, preset_map
 from runtime import Preprocess
 
 _EFFECT_IMAGES = 8
@@ -82,7 +82,8 @@ def search(
         say: told what is going on.
         cache: folder of calibrations that earlier builds kept.
     """
-    preset = preset_map(portable, spec, SingleImages(samples, preprocess))
+    shapes = linear_shapes(portable, SingleImages(samples, preprocess))
+    preset = preset_map(portable, spec, shapes)
     calibrated_names = [name for name, entry in preset.items() if entry["type"] == "int8"]
     # All queries and keys stay int8, unless no linear could with them: they cost logits 1e-4.
     attention = [name for name in attentions(portable) if name in calibrated_names]
@@ -96,7 +97,6 @@ def search(
     unseen = SingleImages(samples[::2], preprocess)
     say(f"measuring the effect of each of {len(names)} layers on {_EFFECT_IMAGES} images")
     effects = layer_effects(graphs[0], names, unseen, _EFFECT_IMAGES)
-    shapes = layer_shapes(portable, list(preset), unseen)
     say(f"timing {len(names)} layers on {backend} in float and int8")
     saved = saved_milliseconds({name: _case(shapes[name], batch) for name in names}, backend)
     order = return_order(effects, saved)

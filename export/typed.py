@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from calibration.calibrate import Calibrated, Settings, calibrate
 from calibration.half import half_from_onnx
-from calibration.layer_shapes import layer_shapes
+from calibration.layer_shapes import LayerShape, layer_shapes
 from calibration.precision import PrecisionMap, kept_float, negligible
 from calibration.quantise import decide, int8_names, quantise
 from calibration.range_cache import calibrate_cached
@@ -64,7 +64,7 @@ def typed_graph(
     if precision == "fp16":
         half = half_from_onnx(portable, images.first(_MAGNITUDE_IMAGES))
         return Typed(half.model, half.precision_map)
-    preset = preset_map(portable, spec, images)
+    preset = preset_map(portable, spec, linear_shapes(portable, images))
     chosen = precision_map or preset
     # What may become int8 is calibrated together, so that a map that a search has written gives
     # the graph that the search has built.
@@ -92,7 +92,14 @@ def measured(
     return calibrate_cached(cache, identity, portable, names, images, settings)
 
 
-def preset_map(portable: ir.Model, spec: ModelSpec, images: SingleImages) -> PrecisionMap:
+def linear_shapes(portable: ir.Model, images: SingleImages) -> dict[str, LayerShape]:
+    """Shapes and multiply-accumulates of every linear, as the first image has them."""
+    return layer_shapes(portable, [str(node.name) for node in portable.graph], images)
+
+
+def preset_map(
+    portable: ir.Model, spec: ModelSpec, shapes: Mapping[str, LayerShape]
+) -> PrecisionMap:
     """What structure, size and the record's presets say of each linear and attention.
 
     Raises:
@@ -109,6 +116,5 @@ def preset_map(portable: ir.Model, spec: ModelSpec, images: SingleImages) -> Pre
         for kept in spec.keep_float
         if any(fnmatch.fnmatchcase(name, kept.pattern) for name in names)
     }
-    shapes = layer_shapes(portable, names, images)
     small = negligible({name: shape.macs for name, shape in shapes.items()})
     return decide(portable, small | kept_float(names, keep))
