@@ -61,16 +61,31 @@ def _lower(node: ir.Node, masks: _Masks) -> None:
     order = window_order(height, width, window, shift)
     emit = Emitter(node)
 
-    thirds = [
+    thirds = into_windows(emit, order)
+    mask = _tiled_mask(emit, (height, width, window, shift), masks) if shift else None
+    mixed = _attention(emit, thirds, bias, mask)
+    out_of_windows(emit, emit.reshape(mixed, [-1, tokens, channels], "tokens"), order)
+
+
+def into_windows(emit: Emitter, order: np.ndarray) -> list[ir.Value]:
+    """Queries, keys and values of the emitter's WindowAttention: three of (B, N, C), permuted."""
+    qkv = emit.node.inputs[0]
+    assert qkv is not None
+    return [
         emit.gather(third, order, 1, f"{name}.into_windows")
         for name, third in zip(_THIRDS, _thirds(emit, tokens_of(emit, qkv)), strict=True)
     ]
-    mask = _tiled_mask(emit, (height, width, window, shift), masks) if shift else None
-    mixed = _attention(emit, thirds, bias, mask)
-    mixed = emit.reshape(mixed, [-1, tokens, channels], "tokens")
-    mixed.shape = ir.Shape([qkv.shape[0], tokens, channels])
+
+
+def out_of_windows(emit: Emitter, mixed: ir.Value, order: np.ndarray) -> None:
+    """Puts (B, N, C) tokens in window order in the place of the emitter's WindowAttention."""
+    node = emit.node
+    sizes = map_sizes(node.inputs[0])
+    assert sizes is not None and node.inputs[0] is not None and node.inputs[0].shape is not None
+    batch, channels = node.inputs[0].shape[0], sizes[2] // 3
+    mixed.shape = ir.Shape([batch, len(order), channels])
     mixed = emit.gather(mixed, np.argsort(order), 1, "out_of_windows")
-    node.outputs[0].shape = ir.Shape([qkv.shape[0], height, width, channels])
+    node.outputs[0].shape = ir.Shape([batch, *sizes[:2], channels])
     replace_map(emit, node.outputs[0], mixed)
     emit.graph.remove(node, safe=True)
 

@@ -1,0 +1,49 @@
+"""Lowering for TensorRT: one typed graph in the forms of attention that a device can try.
+
+- "primitives": products and softmax, scale on the queries, which TensorRT fuses by itself.
+- "plugin": Vitrine's own kernels, nodes that TensorRT finds in the plugin library.
+- "onnx": ONNX's Attention, for parsers that know it (`ATTENTION_SINCE`).
+
+Which is fastest differs between devices and versions, so a device measures them all.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from export.lowering.constants import DROP_IDENTITIES
+from export.lowering.float_scores import SCORES_FLOAT
+from export.lowering.merging import MERGING_AS_GATHER
+from export.lowering.onnx_attention import ONNX_ATTENTION
+from export.lowering.parts import CONCATENATED_PARTS
+from export.lowering.permutations import MOVE_PERMUTATIONS
+from export.lowering.plugin_nodes import PLUGIN_NODES
+from export.lowering.rule import Rule
+from export.lowering.window_heads import WINDOWS_AS_HEADS
+from export.simplify import inline, simplify
+
+ATTENTION_SINCE = (10, 14)
+"""The first TensorRT whose parser knows ONNX's Attention."""
+
+_IN_WINDOW_ORDER = (WINDOWS_AS_HEADS, CONCATENATED_PARTS, MERGING_AS_GATHER, MOVE_PERMUTATIONS)
+_PRIMITIVES = Rule("operators as primitives", inline)
+
+FORMS: dict[str, tuple[Rule, ...]] = {
+    "primitives": (SCORES_FLOAT, *_IN_WINDOW_ORDER, _PRIMITIVES, DROP_IDENTITIES),
+    "plugin": (SCORES_FLOAT, PLUGIN_NODES, DROP_IDENTITIES),
+    "onnx": (SCORES_FLOAT, *_IN_WINDOW_ORDER, ONNX_ATTENTION, _PRIMITIVES, DROP_IDENTITIES),
+}
+"""By name: the rules, in the order in which they are applied."""
+
+
+def lowered_for_tensorrt(model: ir.Model, form: str) -> ir.Model:
+    """The typed portable graph with one form of attention.
+
+    Args:
+        model: left as it is.
+        form: of `FORMS`; constants are folded after each of its rules.
+    """
+    graph = model.clone()
+    for rule in FORMS[form]:
+        graph = simplify(rule.apply(graph))
+    return graph
