@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 
 from runtime import Engine
-from runtime.backends import open_session
-from runtime.bundle import open_bundle
-from runtime.engine import MODEL
 
 
 def measure_bundle(bundle: Path, batches: list[int], rounds: int) -> list[dict[str, Any]]:
@@ -24,11 +21,9 @@ def measure_bundle(bundle: Path, batches: list[int], rounds: int) -> list[dict[s
         back end's own call in microseconds.
     """
     rows = []
-    Engine.load(bundle).close()  # hashes and golden probes
-    manifest = open_bundle(bundle).manifest
-    # One session serves both calls, so that no second thread pool competes with the first.
-    session = open_session(manifest.engine.backend, bundle / MODEL)
-    with Engine(manifest, session) as engine:
+    with Engine.load(bundle) as engine:
+        # One session serves both calls, so that no second thread pool competes with the first.
+        manifest, session = engine.manifest, engine.session
         side = manifest.preprocess.crop or manifest.preprocess.size
         for batch in batches:
             noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)

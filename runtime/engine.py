@@ -6,13 +6,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends import Session, open_session
-from runtime.bundle import open_bundle
+from runtime.backends import DeviceSession, Session, open_session
+from runtime.bundle import Bundle, open_bundle
+from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError
 from runtime.golden import check, load_golden
 from runtime.inputs import check_finite, check_inputs
@@ -21,6 +22,7 @@ from runtime.postprocess import Classification, Detections, classify, detect
 from runtime.preprocess import Frame
 
 MODEL, GOLDEN = "model.onnx", "golden.npz"
+PLAN, PLUGINS = "model.plan", "libvitrine_plugins.so"
 _OUTPUTS = {"classification": ("logits",), "detection": ("logits", "pred_boxes")}  # by task
 
 
@@ -62,22 +64,24 @@ class Engine:
         verify: bool = True,
         threads: int | None = None,
         max_batch: int = 8,
-    ) -> Self:
+    ) -> Engine:
         """Open a bundle: manifest, then every hash, and only then the model.
 
         Args:
             path: the bundle's folder.
             verify: run the golden probes, as is right at the first load on a device.
-            threads: CPU threads of one inference; None leaves the choice to the back end.
+            threads: CPU threads of one inference; None leaves the choice to the back end. Of no
+                effect on a GPU.
             max_batch: the most frames that `engine(frames)` infers at once.
 
         Raises:
             EngineError: the bundle is damaged, newer than this runtime, needs a back end that
-                is not installed, or fails its golden probes here.
+                is not installed, was built for another GPU or TensorRT, or fails its golden
+                probes here.
         """
         bundle = open_bundle(path)
         manifest = bundle.manifest
-        session = open_session(manifest.engine.backend, bundle.file(MODEL), threads=threads)
+        session = _open(bundle, threads)
         try:
             engine = cls(manifest, session, max_batch=max_batch)
             if verify:
@@ -97,6 +101,13 @@ class Engine:
     def labels(self) -> tuple[str, ...]:
         """Class names by index."""
         return self.manifest.labels
+
+    @property
+    def session(self) -> Session:
+        """The back end's own session, for measurements; `ValueError` when closed."""
+        if self._session is None:
+            raise ValueError("the engine is closed; load it again")
+        return self._session
 
     def __call__(
         self, frames: Sequence[Frame], *, threshold: float = 0.5
@@ -127,35 +138,54 @@ class Engine:
                 )
         return predictions
 
-    def infer(
-        self, batch: npt.NDArray[np.float32], **more: npt.NDArray[Any]
-    ) -> dict[str, npt.NDArray[Any]]:
+    def infer(self, batch: Any, **more: Any) -> dict[str, npt.NDArray[Any]]:
         """Run the model on a preprocessed batch.
 
         Args:
-            batch: the manifest's first input, float32 (N, C, H, W).
+            batch: the manifest's first input, float32 (N, C, H, W): a numpy array, or, with the
+                back end "tensorrt", a C-contiguous array on its device that supports DLPack or
+                `__cuda_array_interface__`, which is read there without a copy.
             more: further inputs by name, such as `pixel_mask`.
 
         Returns:
             Arrays by output name; they belong to the caller.
 
         Raises:
-            TypeError: not arrays of the manifest's dtypes.
-            ValueError: other shapes than the manifest's, NaN or infinity, or a closed engine.
+            TypeError: not arrays of the manifest's dtypes, or on a device that the back end
+                cannot read.
+            ValueError: other shapes than the manifest's, NaN or infinity (of which arrays on a
+                device are not searched), or a closed engine.
             EngineError: the back end fails.
         """
         inputs = {self.manifest.inputs[0].name: batch, **more}
+        if not all(isinstance(array, np.ndarray) for array in inputs.values()):
+            inputs = self._adopted(inputs)
         check_inputs(self.manifest.inputs, inputs)
         for name, array in inputs.items():
-            if array.dtype.kind == "f":
+            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
                 check_finite(name, array)
         return self._run(inputs)
 
-    def _run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def _adopted(self, arrays: Mapping[str, Any]) -> dict[str, npt.NDArray[Any] | DeviceArray]:
+        """What is not a numpy array as memory of the device, where the back end can read it."""
+        found: dict[str, Any] = {}
         with self._lock:
-            if self._session is None:
-                raise ValueError("the engine is closed; load it again")
-            return self._session.run(inputs)
+            session = self.session
+            for name, array in arrays.items():
+                if isinstance(array, np.ndarray):
+                    found[name] = array
+                elif isinstance(session, DeviceSession):
+                    found[name] = session.adopt(name, array)
+                else:
+                    raise TypeError(
+                        f"{name} is a {type(array).__name__}; give a numpy array, the back end "
+                        f"{session.name} takes no other"
+                    )
+        return found
+
+    def _run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        with self._lock:
+            return self.session.run(inputs)
 
     def close(self) -> None:
         """Free the back end's model; closing twice is harmless."""
@@ -164,7 +194,7 @@ class Engine:
         if session is not None:
             session.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Engine:
         """Return the engine itself."""
         return self
 
@@ -176,3 +206,12 @@ class Engine:
     ) -> None:
         """Close the engine."""
         self.close()
+
+
+def _open(bundle: Bundle, threads: int | None) -> Session:
+    """A session on the file that the bundle's back end runs."""
+    engine = bundle.manifest.engine
+    if engine.backend != "tensorrt":
+        return open_session(engine.backend, bundle.file(MODEL), threads=threads)
+    plugins = [bundle.file(PLUGINS)] if PLUGINS in bundle.manifest.files else []
+    return open_session(engine.backend, bundle.file(PLAN), plugins=plugins, built_for=engine)

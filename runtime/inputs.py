@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.device_arrays import DeviceArray
 from runtime.manifest import TensorInfo
 
 
-def check_inputs(infos: Sequence[TensorInfo], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def check_inputs(
+    infos: Sequence[TensorInfo], arrays: Mapping[str, npt.NDArray[Any] | DeviceArray]
+) -> None:
     """Check names, dtypes, number of axes and lengths; equal axis names need equal lengths.
 
     Raises:
@@ -24,7 +27,7 @@ def check_inputs(infos: Sequence[TensorInfo], arrays: Mapping[str, npt.NDArray[A
     lengths: dict[str, int] = {}
     for info in infos:
         array = arrays[info.name]
-        if not isinstance(array, np.ndarray):
+        if not isinstance(array, (np.ndarray, DeviceArray)):
             raise TypeError(f"{info.name} is a {type(array).__name__}; give a numpy array")
         if array.dtype.name != info.dtype or not array.dtype.isnative:
             raise TypeError(f"{info.name} is {array.dtype}; use astype({info.dtype!r})")

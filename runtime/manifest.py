@@ -24,12 +24,21 @@ class TensorInfo:
 
 @dataclasses.dataclass(frozen=True)
 class EngineInfo:
-    """What the engine was built for; `compute_capability` is a GPU's, e.g. "8.7"."""
+    """What the engine was built for.
+
+    Attributes:
+        compute_capability: a GPU's, e.g. "8.7".
+        platform: operating system and processor that a plan is bound to, e.g. "Linux-aarch64".
+        options: of "version-compatible" (later versions load it) and "hardware-compatible" (other
+            GPUs do), and further ones of the builder.
+    """
 
     backend: str
     version: str
     device: str
     compute_capability: str | None = None
+    platform: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,9 +187,11 @@ def _tensors(value: Any, name: str) -> tuple[TensorInfo, ...]:
 
 
 def _engine(value: Any, name: str) -> Any:
-    readers = dict.fromkeys(("backend", "version", "device"), _text)
-    readers["compute_capability"] = _optional_text
-    return _read_record(EngineInfo, _object(value, name), readers, name)
+    readers: dict[str, Reader] = dict.fromkeys(("backend", "version", "device"), _text)
+    readers |= {"compute_capability": _optional_text, "platform": _optional_text, "options": _texts}
+    # What bundles of CPU engines, and older ones, leave out.
+    record = {"platform": None, "options": [], **_object(value, name)}
+    return _read_record(EngineInfo, record, readers, name)
 
 
 def _golden(value: Any, name: str) -> Any:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError, one_line
+from runtime.manifest import EngineInfo
 
-_BACKENDS = ("onnxruntime", "openvino", "openvino-bf16")
+_EXTRAS = {  # of the package, by back end: what to install where one does not import
+    "onnxruntime": "vitrine[cpu]",
+    "openvino": "vitrine[cpu]",
+    "openvino-bf16": "vitrine[cpu]",
+    "onnxruntime-cuda": "onnxruntime-gpu",
+    "onnxruntime-tensorrt": "onnxruntime-gpu",
+    "tensorrt": "vitrine[tensorrt]",
+}
 
 
 class Session(Protocol):
@@ -31,45 +40,70 @@ class Session(Protocol):
         """Free the model; the session cannot run afterwards."""
 
 
+@runtime_checkable
+class DeviceSession(Session, Protocol):
+    """A session that also runs on arrays in its device's memory."""
+
+    def adopt(self, name: str, array: Any) -> DeviceArray:
+        """See an array of another library, on a CUDA device, as the input `name` of the next run.
+
+        It has DLPack or `__cuda_array_interface__`; see `runtime.device_arrays.adopt`.
+        """
+
+
 def open_session(
-    backend: str, model: str | Path, *, threads: int | None = None, faithful: bool = False
+    backend: str,
+    model: str | Path,
+    *,
+    threads: int | None = None,
+    faithful: bool = False,
+    plugins: Sequence[Path] = (),
+    built_for: EngineInfo | None = None,
 ) -> Session:
-    """Load an ONNX file into a back end, on the CPU.
+    """Load a model into a back end.
 
     Args:
-        backend: "openvino"; "openvino-bf16", which computes float32 parts in bfloat16 (8 bits of
-            significand, as precise as an int8 product) where the processor does, and is
-            "openvino" where it does not; or "onnxruntime".
-        model: path of the ONNX file.
+        backend: on the CPU, "openvino"; "openvino-bf16", which computes float32 parts in bfloat16
+            (8 bits of significand, as precise as an int8 product) where the processor does, and
+            is "openvino" where it does not; or "onnxruntime". On a CUDA device, "tensorrt", or
+            ONNX Runtime's providers "onnxruntime-cuda" and "onnxruntime-tensorrt".
+        model: path of the plan for "tensorrt", of the ONNX file otherwise.
         threads: CPU threads of one inference; None leaves the choice to the back end.
         faithful: run the graph as written (ONNX Runtime only): graph optimisations are off.
+        plugins: libraries that the plan needs ("tensorrt" only).
+        built_for: what the plan must have been built for ("tensorrt" only); None trusts it.
 
     Raises:
-        EngineError: the back end is not installed or refuses the model.
-        ValueError, TypeError: `threads`, or `faithful` with OpenVINO, which always rewrites.
+        EngineError: the back end is not installed, has no device, or refuses the model.
+        ValueError, TypeError: `threads`, or `faithful` with a back end that always rewrites.
     """
     if threads is not None:
         if type(threads) is not int:
             raise TypeError(f"threads is {threads!r}; give an integer or None")
         if threads < 1:
             raise ValueError(f"threads is {threads}; give at least 1, or None")
-    if backend not in _BACKENDS:
+    if backend not in _EXTRAS:
         raise EngineError(
-            f"found back end {backend!r}, this runtime has {', '.join(_BACKENDS)}; "
+            f"found back end {backend!r}, this runtime has {', '.join(_EXTRAS)}; "
             "rebuild with --target cpu"
         )
+    if faithful and not backend.startswith("onnxruntime"):
+        raise ValueError(f"{backend} cannot run faithfully; use onnxruntime for that")
     try:
-        if backend != "onnxruntime":
-            if faithful:
-                raise ValueError(f"{backend} cannot run faithfully; use onnxruntime for that")
+        if backend == "tensorrt":
+            from runtime.backends.tensorrt_session import TensorRtSession
+
+            return TensorRtSession(Path(model), tuple(plugins), built_for)
+        if backend.startswith("openvino"):
             from runtime.backends.openvino_session import OpenVinoSession
 
             return OpenVinoSession(Path(model), threads, bfloat16=backend == "openvino-bf16")
         from runtime.backends.onnxruntime_session import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(Path(model), threads, faithful)
+        return OnnxRuntimeSession(Path(model), threads, faithful, backend)
     except ImportError as error:
-        package = backend.removesuffix("-bf16")
+        package = backend.partition("-")[0]
         raise EngineError(
-            f"{package} does not import here ({one_line(error)}); run `pip install vitrine[cpu]`"
+            f"{package} does not import here ({one_line(error)}); "
+            f"run `pip install {_EXTRAS[backend]}`"
         ) from error

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,35 @@ import numpy.typing as npt
 from runtime.errors import EngineError, one_line
 
 _FATAL = 4  # log nothing below: what goes wrong is raised, and said once
+_CPU: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})
+# float32 is float32 here as in the other back ends; TF32 would keep 10 bits of its 23.
+_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
+# By back end: the provider it is named for, then those that take what is left of the graph.
+_PROVIDERS = {
+    "onnxruntime": [_CPU],
+    "onnxruntime-cuda": [_CUDA, _CPU],
+    "onnxruntime-tensorrt": [("TensorrtExecutionProvider", {}), _CUDA, _CPU],
+}
 
 
 class OnnxRuntimeSession:
-    """One inference session on the CPU execution provider."""
+    """One inference session on the provider of its back end."""
 
-    name = "onnxruntime"
-
-    def __init__(self, model: Path, threads: int | None, faithful: bool) -> None:
+    def __init__(
+        self, model: Path, threads: int | None, faithful: bool, name: str = "onnxruntime"
+    ) -> None:
         """Load `model`; see `open_session`."""
         import onnxruntime
 
-        self.version = onnxruntime.__version__
+        self.name, self.version = name, onnxruntime.__version__
+        providers = _PROVIDERS[name]
+        wanted = providers[0][0]
+        there = onnxruntime.get_available_providers()
+        if wanted not in there:
+            raise EngineError(
+                f"ONNX Runtime {self.version} has {', '.join(there)}, expected {wanted}; run "
+                "`pip uninstall onnxruntime` and `pip install onnxruntime-gpu`"
+            )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.inter_op_num_threads = 1
@@ -31,11 +48,17 @@ class OnnxRuntimeSession:
         if faithful:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+            # Without this, a provider that fails would quietly be replaced by the CPU.
+            self._session.disable_fallback()
         except Exception as error:  # its exceptions share no base class but this
             raise EngineError(f"ONNX Runtime refuses {model} ({one_line(error)})") from error
+        if wanted not in self._session.get_providers():
+            raise EngineError(
+                f"ONNX Runtime {self.version} runs {model} on "
+                f"{', '.join(self._session.get_providers())}, expected {wanted}; install the CUDA, "
+                "cuDNN and TensorRT 10 libraries that this onnxruntime-gpu was made for"
+            )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes import cuda_machine, cuda_runtime, tensorrt_runtime
 from tests.runtime.bundles import DETECTOR, MASKED, write_bundle
 
 
@@ -15,3 +19,17 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture
 def detector(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "masked-fp32-cpu", DETECTOR, MASKED)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[cuda_machine.Machine]:
+    """A machine with a fake GPU and TensorRT, on which nothing may be left afterwards."""
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda_runtime)
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_runtime)
+    tensorrt_runtime._reset()
+    machine = cuda_machine.reset()
+    yield machine
+    machine.idle()
+    gc.collect()  # an exception that a test caught may have kept objects in a cycle
+    assert machine.left() == {}
+    assert list(tensorrt_runtime._alive) == []

@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 
 from runtime import EngineError
-from runtime.manifest import SCHEMA, Manifest
+from runtime.manifest import SCHEMA, EngineInfo, Manifest
 from tests.runtime.bundles import CLASSIFIER, DETECTOR
 
 
 @pytest.mark.parametrize("manifest", [CLASSIFIER, DETECTOR], ids=lambda m: m.model)
 def test_round_trip(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_what_an_engine_is_bound_to() -> None:
+    plan = EngineInfo("tensorrt", "10.3.0", "Orin", "8.7", "Linux-aarch64", ("refit",))
+    manifest = dataclasses.replace(CLASSIFIER, engine=plan)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    # Earlier bundles do not say it.
+    record = {"backend": "openvino", "version": "2026.2", "device": "", "compute_capability": None}
+    found = Manifest.from_json(changed(engine=record)).engine
+    assert found == EngineInfo("openvino", "2026.2", "", None, None, ())
 
 
 def test_text_is_reproducible_and_sorted() -> None:
