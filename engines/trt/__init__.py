@@ -1,0 +1,1 @@
+"""What `engines.tensorrt` does in its child process, and the process itself."""

@@ -1,0 +1,123 @@
+"""Reads what an engine's inspector says of its layers.
+
+The inspector's JSON (NVIDIA, "TensorRT developer guide", engine inspector) describes each layer by
+name, type, tensors, kernel ("TacticName") and the ONNX nodes it came from ("Metadata", in the form
+"[ONNX Layer: NAME]" with a separator between). Up to 10.x a tensor has "Format/Datatype", a phrase
+such as "Row major linear FP16 format" or "Half"; 11.x has "Format" and "Datatype" instead.
+
+Inferred from NVIDIA's description and from published outputs of 10.x, and never checked on an
+engine of ours: the spelling of types in 11.x, and that the kernel of a quantised product is named
+by its operands (…_i8i8_…, …_i8f32_…, imma).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Tried in this order: the later patterns also match the earlier types.
+_TYPES = (
+    ("int8", r"(?<!u)int8"),
+    ("fp8", r"fp8|float8"),
+    ("bf16", r"bf16|bfloat16"),
+    ("fp16", r"fp16|float16|half"),
+    ("fp32", r"fp32|float"),
+)
+# How the words of a kernel's name, between underscores, begin that tell a product's operands.
+_OPERANDS = (
+    ("int8", r"i8|i168|s8(?!\d)|int8|imma"),
+    ("bf16", r"bf16"),
+    ("fp16", r"f16|fp16|h884|h1688|h16816|hmma"),
+    ("fp32", r"tf32|f32|fp32"),
+)
+_PRODUCT = re.compile(
+    r"conv|gemm|matmul|matrix|fully|plugin|mha|attention|fprop|xmma|cutlass", re.I
+)
+_REGION = re.compile(r"foreignnode|^myelin", re.I)
+_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x00-\x1f\s,;]|\[ONNX|$)")
+_PROFILE = re.compile(r" \[profile \d+\]$")
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """A layer of an engine.
+
+    Attributes:
+        name: as the engine has it.
+        nodes: names of the ONNX nodes it computes.
+        kernel: precision that its kernel is named after; empty when it is not.
+        reads: precisions of its inputs and weights, and `kernel`.
+        writes: precisions of its outputs.
+        is_product: whether it seems to be a matrix product, a convolution or a plugin.
+        is_region: whether it stands for a whole part of the graph, whose inside is not described.
+    """
+
+    name: str
+    nodes: frozenset[str]
+    kernel: str
+    reads: frozenset[str]
+    writes: frozenset[str]
+    is_product: bool
+    is_region: bool
+
+
+def read_layers(text: str) -> list[EngineLayer]:
+    """The layers in an inspector's JSON; none when it describes none, as names only or nothing."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return []
+    layers = record.get("Layers", []) if isinstance(record, Mapping) else []
+    return [_layer(each) for each in layers if isinstance(each, Mapping)]
+
+
+def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, int]:
+    """Precision -> how many layers compute in it: the lowest that a layer reads, else "other"."""
+    order = [name for name, _ in _TYPES]
+    found = (next((name for name in order if name in each.reads), "other") for each in layers)
+    return dict(sorted(Counter(found).items()))
+
+
+def _layer(record: Mapping[str, Any]) -> EngineLayer:
+    name = _PROFILE.sub("", str(record.get("Name", "")))
+    kernel = str(record.get("TacticName", ""))
+    kind = f"{record.get('LayerType', '')} {record.get('ParameterType', '')} {kernel}"
+    weights = record.get("Weights")
+    weight = str(weights.get("Type", "")) if isinstance(weights, Mapping) else ""
+    operands = _operands(kernel)
+    reads = {operands, *map(_precision, [*_types(record.get("Inputs")), weight]), ""} - {""}
+    nodes = _NODE.findall(str(record.get("Metadata", ""))) or name.split(" + ")
+    return EngineLayer(
+        name=name,
+        nodes=frozenset(nodes),
+        kernel=operands,
+        reads=frozenset(reads),
+        writes=frozenset(map(_precision, _types(record.get("Outputs")))) - {""},
+        is_product=bool(_PRODUCT.search(kind)),
+        is_region=bool(_REGION.search(kind) or _REGION.search(name)),
+    )
+
+
+def _types(tensors: Any) -> list[str]:
+    """What is said of each tensor's type, in any of the spellings."""
+    listed: Sequence[Any] = tensors if isinstance(tensors, list) else []
+    keys = ("Datatype", "DataType", "Format/Datatype")
+    return [
+        next((str(each[key]) for key in keys if key in each), "")
+        for each in listed
+        if isinstance(each, Mapping)
+    ]
+
+
+def _precision(phrase: str) -> str:
+    return next((name for name, word in _TYPES if re.search(word, phrase.lower())), "")
+
+
+def _operands(kernel: str) -> str:
+    words = kernel.lower().split("_")
+    found = (name for word in words for name, start in _OPERANDS if re.match(start, word))
+    return next(found, "")
