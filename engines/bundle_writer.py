@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.bundle import MANIFEST
+from runtime.bundle import MANIFEST, file_sha256
 from runtime.manifest import Manifest
 
 
@@ -45,10 +44,22 @@ class BundleWriter:
         Returns:
             The bundle's folder.
         """
+
+        def text(files: dict[str, str]) -> str:
+            return dataclasses.replace(manifest, files=files).to_json()
+
+        return self.finish_with(MANIFEST, text)
+
+    def finish_with(self, name: str, text: Callable[[dict[str, str]], str]) -> Path:
+        """The same with another last file.
+
+        Args:
+            name: of the file that makes the folder whole.
+            text: its contents, given the sha256 of every other file by name.
+        """
         files = {p.name: file_sha256(p) for p in sorted(self.work.iterdir())}
-        text = dataclasses.replace(manifest, files=files).to_json()
-        with (self.work / MANIFEST).open("w", encoding="utf-8") as file:
-            file.write(text)
+        with (self.work / name).open("w", encoding="utf-8") as file:
+            file.write(text(files))
             file.flush()
             os.fsync(file.fileno())
         self._swap(self.folder)
@@ -103,12 +114,6 @@ def open_writer(folder: Path) -> Iterator[BundleWriter]:
             yield writer
         finally:
             shutil.rmtree(writer.work, ignore_errors=True)
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in lower-case hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _work_folder(folder: Path) -> Path:

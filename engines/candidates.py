@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Candidate:
         latency: by batch size.
         obstacle: why it may not be kept; empty when it may.
         wanted: whether the build asked for this precision, or measures it to compare only.
+        form: of attention, where a graph was lowered to several.
     """
 
     precision: str
@@ -48,11 +49,13 @@ class Candidate:
     faithfulness: Faithfulness | None = None
     latency: Mapping[int, latency.Latency] = field(default_factory=dict)
     obstacle: str = ""
+    form: str = ""
 
     @property
     def name(self) -> str:
-        """Precision and back end, as reports show it."""
-        return f"{self.precision} on {self.backend}"
+        """Precision, back end and form, as reports show it."""
+        form = f" ({self.form})" if self.form else ""
+        return f"{self.precision} on {self.backend}{form}"
 
     @property
     def milliseconds(self) -> float:
@@ -141,6 +144,29 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
     return best, why
 
 
+def candidate_record(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as a manifest keeps it."""
+    faithfulness = candidate.faithfulness
+    return {
+        "precision": candidate.precision,
+        "backend": candidate.backend,
+        "form": candidate.form,
+        "version": candidate.version,
+        "obstacle": candidate.obstacle,
+        "faithfulness": None if faithfulness is None else asdict(faithfulness),
+        "latency_ms": [
+            {
+                "batch": times.batch,
+                "median": times.median,
+                "p10": times.p10,
+                "p90": times.p90,
+                "rounds": len(times.taken),
+            }
+            for times in candidate.latency.values()
+        ],
+    }
+
+
 def _semantics(graph: Path, probe: Probe) -> list[Outputs]:
     session = open_session("onnxruntime", graph, faithful=True)
     try:
@@ -180,7 +206,4 @@ def _with_latency(
     candidate: Candidate, times: Sequence[Mapping[str, latency.Latency]]
 ) -> Candidate:
     taken = {t[candidate.name].batch: t[candidate.name] for t in times if candidate.name in t}
-    return Candidate(
-        candidate.precision, candidate.backend, candidate.wanted, candidate.version,
-        candidate.faithfulness, taken, candidate.obstacle,
-    )  # fmt: skip
+    return replace(candidate, latency=taken)

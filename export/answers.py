@@ -82,6 +82,11 @@ class SingleImages:
         """Nothing is read before iteration."""
         self._samples, self._preprocess = samples, preprocess
 
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._samples)
+
     def first(self, count: int) -> SingleImages:
         """The first `count` images only."""
         return SingleImages(self._samples[:count], self._preprocess)

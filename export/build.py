@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 if __name__ == "__main__":
     # The script's own folder comes first on the path and would shadow other packages.
@@ -13,11 +13,27 @@ if __name__ == "__main__":
 import typer
 
 from export.console import DONE, REFUSED, note, print_json, progress, user_errors
+from export.finish import finish_here, finish_summary, print_finished
 
 if TYPE_CHECKING:
+    from engines.finish import Finished
     from export.pipeline import Built
 
 _PRECISIONS = ("fp32", "fp16", "int8", "auto")
+
+Images = Annotated[
+    int | None, typer.Option(min=1, help="Calibration images; the rest measure drift.")
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METRIC=VALUE",
+        help="Replace a drift limit; repeatable. INT8 layers return to float until it holds.",
+    ),
+]
+MaxBatch = Annotated[
+    int, typer.Option(min=1, help="Images at most that a TensorRT engine takes at once.")
+]
 
 
 def build(
@@ -32,17 +48,9 @@ def build(
         Path | None,
         typer.Option(help="Folder of images, with labels.csv or boxes.json if labelled."),
     ] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="Calibration images; the rest measure drift.")
-    ] = None,
+    images: Images = None,
     seed: Annotated[int | None, typer.Option(help="Of the choice of images.")] = None,
-    max_drift: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=VALUE",
-            help="Replace a drift limit; repeatable. INT8 layers return to float until it holds.",
-        ),
-    ] = None,
+    max_drift: Limits = None,
     confidence: Annotated[
         float, typer.Option(help="That the limits hold, of the search on calibration images.")
     ] = 0.95,
@@ -57,6 +65,7 @@ def build(
         Path | None,
         typer.Option(help="Folder that keeps calibrations for builds with the same images."),
     ] = None,
+    max_batch: MaxBatch = 8,
     out: Annotated[Path | None, typer.Option(help="Default: engines/built.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -73,12 +82,22 @@ def build(
         request = pipeline.Request(
             spec, precision, target, weights, calibration, images, seed, limits,
             out or pipeline.BUILT, confidence, precision_map, keep_slower, cache,
+            max_batch,
         )  # fmt: skip
         with progress() as say:
             built = pipeline.build(request, say)
+            finished = finish_here(built.bundle, target, keep_slower, say) if built.kit else None
+    _conclude(built, finished, json)
+
+
+def _conclude(built: Built, finished: Finished | None, as_json: bool) -> NoReturn:
+    """Prints the outcome and ends the command."""
     record = summary(built)
-    print_json(record) if json else _print(built, record)
-    sys.exit(DONE if built.accepted else REFUSED)
+    if finished is not None:
+        record["finished"] = finish_summary(finished)
+    print_json(record) if as_json else _print(built, record)
+    refused = built.refused or (finished is not None and finished.refused)
+    sys.exit(REFUSED if refused else DONE)
 
 
 def parse_limits(texts: list[str]) -> dict[str, float]:
@@ -130,7 +149,11 @@ def _print(built: Built, record: dict[str, Any]) -> None:
     print(f"verdict   {built.drift.verdict}")
     if built.refused:
         print(f"REFUSED   {built.refused}")
-    print(f"bundle    {record['bundle']}")
+    print(f"{'kit' if built.kit else 'bundle':9} {record['bundle']}")
+    if "finished" in record:
+        print_finished(record["finished"])
+    elif built.kit:
+        print(f"next      on the device: vitrine finish {record['bundle']}")
     print(f"report    {built.bundle / 'report.html'}")
 
 

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from engines.bundle_writer import BundleWriter
-from engines.candidates import Candidate
+from engines.candidates import candidate_record
 from export.answers import Run
 from export.calibration_limits import Figure
 from export.samples import Sample
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from export.pipeline import Built, Request
 
 PROBES = 4
+"""Golden probes of an engine that was measured where it was built."""
 # Another processor rounds differently, so a probe may lose more than it did where the engine was
 # built: four times as much, and at least what changing the order of float32 sums explains.
 _SLACK = 4.0
@@ -43,9 +44,10 @@ def write_golden(
     samples: Sequence[Sample],
     run_reference: Run,
     session: Session,
+    probes: int = PROBES,
 ) -> GoldenInfo:
     """Writes golden.npz from the first held-out images; the limit follows from this engine."""
-    frames = [sample.read() for sample in samples[:PROBES]]
+    frames = [sample.read() for sample in samples[:probes]]
     outputs = [
         {
             name: np.array(v[0])
@@ -60,7 +62,12 @@ def write_golden(
 
 
 def describe(
-    request: Request, built: Built, typed: Typed, golden: GoldenInfo, model: Path
+    request: Request,
+    built: Built,
+    typed: Typed,
+    golden: GoldenInfo,
+    model: Path,
+    engine: EngineInfo,
 ) -> Manifest:
     """The manifest of a build, without the files' hashes."""
     spec, kept, images = request.spec, built.kept, built.split
@@ -70,7 +77,7 @@ def describe(
         task=spec.task,
         precision=kept.precision,
         target=request.target,
-        engine=EngineInfo(kept.backend, kept.version, _processor()),
+        engine=engine,
         files={},
         inputs=inputs,
         outputs=outputs,
@@ -89,7 +96,7 @@ def describe(
         drift=built.drift.to_dict() | {"held_out": images.disjoint},
         latency={
             "kept": built.why,
-            "candidates": [_candidate(candidate) for candidate in built.candidates],
+            "candidates": [candidate_record(candidate) for candidate in built.candidates],
         },
         source={
             **built.reference.source,
@@ -101,27 +108,6 @@ def describe(
             },
         },
     )
-
-
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    faithfulness = candidate.faithfulness
-    return {
-        "precision": candidate.precision,
-        "backend": candidate.backend,
-        "version": candidate.version,
-        "obstacle": candidate.obstacle,
-        "faithfulness": None if faithfulness is None else asdict(faithfulness),
-        "latency_ms": [
-            {
-                "batch": times.batch,
-                "median": times.median,
-                "p10": times.p10,
-                "p90": times.p90,
-                "rounds": len(times.taken),
-            }
-            for times in candidate.latency.values()
-        ],
-    }
 
 
 def _search(request: Request, built: Built) -> dict[str, Any]:
@@ -164,7 +150,7 @@ def _tensor(value: ir.Value) -> TensorInfo:
     return TensorInfo(str(value.name), str(value.dtype.numpy()), shape)
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model name, which decides what int8 instructions there are."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

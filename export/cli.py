@@ -12,6 +12,7 @@ import typer
 
 from export.build import build, parse_limits
 from export.console import DONE, REFUSED, note, print_json, progress, user_errors
+from export.finish import finish
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -58,6 +59,9 @@ def doctor(json: Json = False) -> None:
     for part, rows in found.items():
         for name, value in rows.items():
             print(f"{part:9} {name:20} {value}")
+
+
+app.command()(finish)
 
 
 @app.command()

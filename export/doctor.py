@@ -7,11 +7,13 @@ import os
 import platform
 from pathlib import Path
 
+from engines.device_check import serves
 from engines.targets import TARGETS
+from engines.trt.installation import Installed, installed
 
 _PACKAGES = {
     "torch": "build", "transformers": "build", "onnx": "build", "onnxscript": "build",
-    "openvino": "cpu", "onnxruntime": "cpu", "tensorrt": "tensorrt",
+    "openvino": "cpu", "onnxruntime": "cpu", "cuda-bindings": "tensorrt",
 }  # fmt: skip
 # CPU flags that int8 speed and exactness depend on: without VNNI, int8 products saturate at 16 bits
 # on some back ends and INT8 gains little.
@@ -19,8 +21,14 @@ _INT8_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimdd
 
 
 def examine() -> dict[str, dict[str, str]]:
-    """Facts by part: the machine, installed packages, and targets."""
-    return {"machine": _machine(), "packages": _packages(), "targets": _targets()}
+    """Facts by part: the machine, its GPU, installed packages, and targets."""
+    here = installed()
+    return {
+        "machine": _machine(),
+        "gpu": _gpu(here),
+        "packages": _packages(),
+        "targets": _targets(here),
+    }
 
 
 def _machine() -> dict[str, str]:
@@ -51,24 +59,35 @@ def _packages() -> dict[str, str]:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = (
-                f"missing; `pip install -e .[{extra}]`"
-                if extra != "tensorrt"
-                else "missing; needed for NVIDIA targets, which this release does not build"
-            )
+            found[package] = f"missing; `pip install -e .[{extra}]`"
     return found
 
 
-def _targets() -> dict[str, str]:
+def _gpu(here: Installed) -> dict[str, str]:
+    found = {
+        "device": here.device or "none found",
+        "compute capability": here.compute_capability or "unknown",
+        "driver": here.driver or "none found",
+        "CUDA": here.cuda or "none found",
+        "TensorRT": here.tensorrt or "none found",
+    }
+    return found | {f"problem {i}": text for i, text in enumerate(here.problems, start=1)}
+
+
+def _targets(here: Installed) -> dict[str, str]:
+    can_export = all(_installed(name) for name in ("torch", "transformers", "onnx"))
     found = {}
     for target in TARGETS.values():
         ready = [name for name in target.backends if _installed(name)]
-        if ready:
+        if target.gpu is not None:
+            kit = "makes a device kit" if can_export else "needs `pip install -e .[build]` for kits"
+            obstacle = serves(here, target) if here.device else "no GPU is here"
+            finish = "finishes one" if not obstacle else f"does not finish one ({obstacle})"
+            found[target.name] = f"{target.device}: {kit}, {finish}"
+        elif ready:
             found[target.name] = f"can build, with {' and '.join(ready)}"
-        elif target.backends:
-            found[target.name] = "install openvino or onnxruntime: `pip install -e .[cpu]`"
         else:
-            found[target.name] = f"{target.device}: no builder in this release"
+            found[target.name] = "install openvino or onnxruntime: `pip install -e .[cpu]`"
     return found
 
 

@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
 from engines.bundle_writer import BundleWriter, open_writer
-from engines.candidates import Candidate, Probe, measure_all
+from engines.candidates import Candidate, Probe
+from engines.kit import KIT_SUFFIX
 from engines.refusal import faster_float
 from engines.targets import Target, find_target
 from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
-from export.bundle_contents import describe, write_golden
-from export.kept_candidate import choose_within_limits
-from export.lowering.cpu import lowered
+from export.bundle_contents import PROBES, describe, processor, write_golden
+from export.device_kit import KIT_PROBES, kit_of
+from export.engine_choice import for_device, measured
 from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
 from export.samples import Split, split
 from export.spec import ROOT, ModelSpec
 from export.to_onnx import onnx_from_module
-from export.typed_graphs import AUTO, Graphs, typed_graphs
+from export.typed_graphs import Graphs, typed_graphs
 from export.weights import Reference, load_reference
 from export.zoo import FAMILIES
 from runtime.backends import open_session
 from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
-from runtime.engine import MODEL
+from runtime.manifest import EngineInfo
 
 Say = Callable[[str], None]
 BUILT = ROOT / "engines" / "built"
@@ -55,6 +55,7 @@ class Request:
     precision_map: Path | None = None
     keep_slower: bool = False
     cache: Path | None = None
+    max_batch: int = 8
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Built:
     split: Split
     reference: Reference
     graphs: Graphs
+
+    @property
+    def kit(self) -> bool:
+        """Whether it is a kit, whose engine a device has yet to build."""
+        return self.accepted and self.bundle.name.endswith(KIT_SUFFIX)
 
     @property
     def accepted(self) -> bool:
@@ -113,6 +119,7 @@ def build(request: Request, say: Say) -> Built:
         spec.calibration, request.calibration, request.images or spec.calibration.images, seed
     )
     name = f"{spec.name}-{request.precision}-{target.name}"
+    name += "" if target.gpu is None else KIT_SUFFIX
     with open_writer(request.out / name) as writer:
         return _build(request, reference, images, writer, target, say)
 
@@ -128,46 +135,47 @@ def _build(
     spec, family = request.spec, FAMILIES[request.spec.family]
     say("exporting to ONNX")
     portable = onnx_from_module(reference.module, family, *spec.trace_size)
-    found = typed_graphs(request, portable, reference, images, target.backends[0], say)
-    graphs = {}
-    for precision, graph in found.typed.items():
-        graphs[precision] = writer.path(f"{precision}.onnx")
-        ir.save(lowered(graph.model), graphs[precision])
-
+    found = typed_graphs(request, portable, reference, images, target, say)
     run_reference = torch_run(reference.module, family.outputs)
-    probe = _probe(images, reference, run_reference)
-    wanted = AUTO if request.precision == "auto" else (request.precision,)
-    backends = {precision: target.backends_for(precision) for precision in graphs}
-    candidates = measure_all(graphs, backends, wanted, probe, say)
-    candidates += [
-        Candidate(precision, "any back end", True, obstacle=why)
-        for precision, why in found.dropped.items()
-    ]
-    kept, why, candidates = choose_within_limits(candidates, graphs, found.judge)
-    for precision, file in graphs.items():
-        file.rename(writer.path(MODEL)) if precision == kept.precision else file.unlink()
+    if target.gpu is None:
+        probe = _probe(images, reference, run_reference)
+        choice = measured(request, found, target, probe, writer, say)
+    else:
+        choice = for_device(request, found, target, target.gpu, writer)
 
-    say(f"measuring drift of {kept.name} on {len(images.held_out)} images")
+    kept, (backend, faithful) = choice.kept, choice.session
+    measured_name = f"the {kept.precision} graph as written" if choice.graphs else kept.name
+    say(f"measuring drift of {measured_name} on {len(images.held_out)} images")
     theirs = answers(run_reference, reference.preprocess, images.held_out)
-    session = open_session(kept.backend, writer.path(MODEL))
+    session = open_session(backend, choice.model, faithful=faithful)
     try:
         ours = answers(session.run, reference.preprocess, images.held_out)
         drift = _drift(request, kept, reference, images, theirs, ours)
-        golden = write_golden(writer, reference, images.held_out, run_reference, session)
+        probes = PROBES if target.gpu is None else KIT_PROBES
+        golden = write_golden(writer, reference, images.held_out, run_reference, session, probes)
     finally:
         session.close()
     reasons = ["drift is over its limit"] if drift.verdict == "fail" else []
     if request.precision == "int8" and not request.keep_slower:
-        reasons += filter(None, [faster_float(kept, candidates)])
+        reasons += filter(None, [faster_float(kept, choice.candidates)])
     refused = "; ".join(reasons)
-    built = Built(writer.folder, refused, kept, why, candidates, drift, images, reference, found)
+    built = Built(
+        writer.folder, refused, kept, choice.why, choice.candidates, drift, images, reference, found
+    )
     chosen = found.typed[kept.precision]
     if chosen.precision_map:
         text = precision_map_text(spec.name, chosen.precision_map)
         writer.path(PRECISION_MAP).write_text(text, encoding="utf-8")
-    write_bundle_report(writer, request, built, chosen, theirs, ours)
-    manifest = describe(request, built, chosen, golden, writer.path(MODEL))
-    return replace(built, bundle=writer.reject() if refused else writer.finish(manifest))
+    write_bundle_report(writer, request, built, chosen, theirs, ours, choice.model)
+    engine = EngineInfo(kept.backend, kept.version, processor())
+    if target.gpu is not None:
+        engine = EngineInfo(kept.backend, "", target.device, target.gpu.compute_capability)
+    manifest = describe(request, built, chosen, golden, choice.model, engine)
+    if refused:
+        return replace(built, bundle=writer.reject())
+    if choice.graphs:
+        return replace(built, bundle=kit_of(manifest, choice.graphs, request.max_batch, writer))
+    return replace(built, bundle=writer.finish(manifest))
 
 
 def _probe(images: Split, reference: Reference, run: Any) -> Probe:

@@ -17,7 +17,7 @@ import yaml
 from calibration.precision import PrecisionMap
 
 PRECISION_MAP = "precision_map.yaml"
-_TYPES = ("int8", "fp32")
+_TYPES = ("int8", "fp16", "fp32")
 _HEADER = """\
 # The type in which each node of {model} computes, and why.
 # An int8 map may be edited and given back: vitrine build --precision int8 --precision-map FILE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines import report, report_data
@@ -13,7 +14,6 @@ from export.calibration_limits import said
 from export.precision_choice import Searched
 from export.typed import Typed
 from runtime.drift.formats import to_json
-from runtime.engine import MODEL
 from runtime.postprocess import classify, detect
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ def write_bundle_report(
     typed: Typed,
     theirs: Sequence[Answer],
     ours: Sequence[Answer],
+    model: Path,
 ) -> None:
-    """Writes drift.json and report.html into the bundle."""
+    """Writes drift.json and report.html into the bundle; `model` is the graph that was kept."""
     writer.path("drift.json").write_text(to_json(built.drift), encoding="utf-8")
     source = built.reference.source
+    searched = built.graphs.searched if built.kept.precision == "int8" else None
     parameters = sum(p.numel() for p in built.reference.module.parameters())
     data = report_data.ReportData(
         model=request.spec.name,
@@ -41,9 +43,9 @@ def write_bundle_report(
         drift=built.drift,
         sizes=(
             ("PyTorch float32 weights", 4 * parameters),
-            (MODEL, writer.path(MODEL).stat().st_size),
+            (model.name, model.stat().st_size),
         ),
-        layers=_layers(typed, built.graphs.searched),
+        layers=_layers(typed, searched),
         steps=_steps(built.graphs.searched),
         candidates=tuple(_row(c, c is built.kept) for c in built.candidates),
         choice=built.why,
@@ -65,9 +67,8 @@ def write_bundle_report(
 
 def _layers(typed: Typed, searched: Searched | None) -> tuple[report_data.Layer, ...]:
     errors = {layer.name: layer for layer in typed.layers}
-    of_int8 = searched is not None and searched.typed is typed
-    effects = searched.effects if searched is not None and of_int8 else {}
-    saved = searched.saved_ms if searched is not None and of_int8 else {}
+    effects = {} if searched is None else searched.effects
+    saved = {} if searched is None else searched.saved_ms
     operators = {str(node.name): node.op_type for node in typed.model.graph}
     return tuple(
         report_data.Layer(

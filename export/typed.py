@@ -77,6 +77,22 @@ def typed_graph(
     return Typed(model, chosen, [errors[name] for name in names])
 
 
+def float_parts_in_half(typed: Typed, images: SingleImages) -> Typed:
+    """An int8 graph whose float parts are float16 where magnitudes allow it.
+
+    GPUs multiply int8 and float16 in tensor cores and float32 far slower, so a graph for one
+    leaves nothing in float32 without a reason.
+    """
+    half = half_from_onnx(typed.model, images.first(_MAGNITUDE_IMAGES))
+    chosen = {
+        name: entry
+        if entry["type"] == "int8"
+        else {**entry, "type": half.precision_map[name]["type"]}
+        for name, entry in typed.precision_map.items()
+    }
+    return Typed(half.model, chosen, typed.layers)
+
+
 def measured(
     portable: ir.Model,
     names: Collection[str],

@@ -10,12 +10,13 @@ import onnx_ir as ir
 
 from calibration.quantise import decide
 from engines.refusal import RefusedError
+from engines.targets import Target, find_target
 from export.answers import SingleImages
 from export.calibration_limits import Judge, said
 from export.precision_choice import Say, Searched, search
 from export.precision_file import read_precision_map
 from export.samples import Split
-from export.typed import Typed, typed_graph
+from export.typed import Typed, float_parts_in_half, typed_graph
 from export.weights import Reference
 
 if TYPE_CHECKING:
@@ -46,17 +47,20 @@ def typed_graphs(
     portable: ir.Model,
     reference: Reference,
     images: Split,
-    backend: str,
+    target: Target,
     say: Say,
 ) -> Graphs:
-    """The graphs of what was asked for, and FP32 to say what it gained.
+    """The graphs of what was asked for, and a float one to say what it gained.
+
+    That is FP32 on a CPU and FP16 on a GPU, where the float parts of INT8 are FP16 as well.
 
     Args:
         request: of the build.
         portable: the float graph.
         reference: the PyTorch model.
         images: of which the calibration images are used.
-        backend: in which a search times layers.
+        target: for which device. A search times layers on a CPU in either case: the device is not
+            here, and only the order of the layers depends on it.
         say: told what is going on.
 
     Raises:
@@ -65,7 +69,9 @@ def typed_graphs(
     """
     spec, precision = request.spec, request.precision
     calibration = SingleImages(images.calibration, reference.preprocess)
-    wanted = AUTO if precision == "auto" else tuple(dict.fromkeys((precision, "fp32")))
+    on_gpu, backend = target.gpu is not None, find_target("cpu").backends[0]
+    against = "fp16" if on_gpu and precision != "fp32" else "fp32"
+    wanted = dict.fromkeys((*wanted_precisions(precision, target), against))
     typed: dict[str, Typed] = {}
     dropped: dict[str, str] = {}
     judge, searched = _judge(request, reference, images, say), None
@@ -85,18 +91,34 @@ def typed_graphs(
                 dropped[each] = _float_only(searched)
                 if precision == "int8":
                     raise RefusedError(f"{dropped[each]}; loosen the limit or build fp16")
-            else:
-                typed[each] = searched.typed
-            continue
-        if each == "int8":
-            say(f"calibrating on {len(images.calibration)} images")
-        elif each == "fp16":
-            say("scanning magnitudes for FP16")
-        chosen = None
-        if each == "int8" and request.precision_map is not None:
-            chosen = read_precision_map(request.precision_map, spec.name, decide(portable, {}))
-        typed[each] = typed_graph(each, portable, spec, calibration, chosen, request.cache)
+                continue
+            typed[each] = searched.typed
+        else:
+            typed[each] = _typed(each, request, portable, calibration, say)
+        if each == "int8" and on_gpu:
+            say("scanning magnitudes of the float parts")
+            typed[each] = float_parts_in_half(typed[each], calibration)
     return Graphs(typed, dropped, judge, searched)
+
+
+def wanted_precisions(precision: str, target: Target) -> tuple[str, ...]:
+    """The precisions that a build may keep; on a GPU float32 is never the fastest."""
+    if precision != "auto":
+        return (precision,)
+    return AUTO if target.gpu is None else ("int8", "fp16")
+
+
+def _typed(
+    precision: str, request: Request, portable: ir.Model, calibration: SingleImages, say: Say
+) -> Typed:
+    spec, chosen = request.spec, None
+    if precision == "int8":
+        say(f"calibrating on {calibration.count} images")
+        if request.precision_map is not None:
+            chosen = read_precision_map(request.precision_map, spec.name, decide(portable, {}))
+    elif precision == "fp16":
+        say("scanning magnitudes for FP16")
+    return typed_graph(precision, portable, spec, calibration, chosen, request.cache)
 
 
 def _judge(request: Request, reference: Reference, images: Split, say: Say) -> Judge | None:

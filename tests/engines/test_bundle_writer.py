@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle_writer import BuildConflictError, file_sha256, open_writer
-from engines.targets import TARGETS, TargetError, find_target
+from engines.bundle_writer import BuildConflictError, open_writer
 from runtime import Preprocess
+from runtime.bundle import file_sha256
 from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
 
 MANIFEST = Manifest(
@@ -62,14 +62,3 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> N
             pass
     with open_writer(tmp_path / "b"):
         pass
-
-
-@pytest.mark.parametrize("name", sorted(set(TARGETS) - {"cpu"}))
-def test_targets_without_a_builder_say_what_to_do(name: str) -> None:
-    with pytest.raises(TargetError, match="--target cpu"):
-        find_target(name)
-
-
-def test_unknown_target_names_the_nearest() -> None:
-    with pytest.raises(TargetError, match="h100, h200"):
-        find_target("h1000")

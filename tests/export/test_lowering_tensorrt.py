@@ -23,8 +23,8 @@ from calibration.attention import attentions
 from calibration.calibrate import Settings
 from calibration.half import half_from_onnx
 from calibration.quantise import quantised_from_onnx
-from export.lowering.plugin_nodes import plugin_name
 from export.lowering.for_tensorrt import FORMS, lowered_for_tensorrt
+from export.lowering.plugin_nodes import plugin_name
 from export.lowering.tensorrt_support import check_supported
 from export.operators import DOMAIN, local_functions
 

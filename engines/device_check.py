@@ -1,0 +1,49 @@
+"""Is this the device that a target names, with a TensorRT that serves it?"""
+
+from __future__ import annotations
+
+from engines.targets import Target
+from engines.trt.installation import Installed, installed
+from runtime.errors import EngineError
+
+Version = tuple[int, int]
+
+
+def check_device(target: Target) -> Installed:
+    """What is here, when it is the device that `target` names.
+
+    Raises:
+        EngineError: TensorRT or a GPU is missing, or they are others than the target's.
+    """
+    here = installed()
+    obstacle = here.problems[0] if here.problems else serves(here, target)
+    if obstacle:
+        raise EngineError(f"{target.name} cannot be finished here: {obstacle}")
+    return here
+
+
+def serves(here: Installed, target: Target) -> str:
+    """Why this machine does not build engines for a GPU target; empty when it does."""
+    gpu = target.gpu
+    if gpu is None:
+        return f"{target.device} needs no TensorRT; build with --target {target.name}"
+    if here.compute_capability != gpu.compute_capability:
+        found = here.compute_capability or "none"
+        return f"compute capability is {found}, expected {gpu.compute_capability}"
+    oldest, end = gpu.tensorrt
+    if not here.tensorrt or not oldest <= release(here.tensorrt) < end:
+        return (
+            f"TensorRT is {here.tensorrt or 'missing'}, expected at least {_dotted(oldest)} and "
+            f"less than {_dotted(end)}; install one of these"
+        )
+    return ""
+
+
+def release(version: str) -> Version:
+    """(major, minor) of a version such as "10.3.0"."""
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))

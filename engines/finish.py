@@ -1,0 +1,205 @@
+"""On the device: a kit becomes a bundle, or an answer why not.
+
+Every graph of the kit is built into an engine. Those that pass the golden probes here are measured
+in turn, and the fastest is kept: which form of attention, and whether INT8 gains anything at all,
+differs between devices and TensorRT versions. Nothing is written where it could be loaded before
+that.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engines.bundle_writer import BundleWriter, open_writer
+from engines.candidates import Candidate, candidate_record, choose
+from engines.device_check import check_device, release
+from engines.kit import SOURCES, Kit, KitGraph, read_kit
+from engines.plugin_archive import compile_from_archive
+from engines.refusal import faster_float
+from engines.targets import find_target
+from engines.tensorrt import Plan, PlanOrder, build_plan
+from engines.trials import BACKEND, Trial, engine_info, proved
+from engines.trt.installation import Installed
+from runtime.engine import GOLDEN, MODEL, PLAN, PLUGINS
+from runtime.errors import EngineError
+from runtime.golden import load_golden
+from runtime.manifest import Manifest
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FinishOrder:
+    """What to make of a kit.
+
+    Attributes:
+        kit: its folder.
+        out: where the bundle's folder goes.
+        workspace: bytes of scratch memory for a build; None takes the target's.
+        optimisation_level: 0 (quick) to 5 (fastest engine).
+        options: of `engines.tensorrt.OPTIONS`.
+        headers: folder of TensorRT's headers, for the plugins; None looks where systems have them.
+        keep_slower: whether INT8 may be kept where float is faster.
+    """
+
+    kit: Path
+    out: Path
+    workspace: int | None = None
+    optimisation_level: int = 3
+    options: frozenset[str] = field(default_factory=frozenset)
+    headers: Path | None = None
+    keep_slower: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came out.
+
+    Attributes:
+        bundle: its folder; the `.rejected` one when it was refused.
+        refused: why it was; empty when it was accepted.
+        kept: the engine that was kept.
+        why: why it was.
+        candidates: everything that was built, with the reason where it was not kept.
+        plan: of the kept one.
+    """
+
+    bundle: Path
+    refused: str
+    kept: Candidate
+    why: str
+    candidates: Sequence[Candidate]
+    plan: Plan
+
+
+def finish(order: FinishOrder, say: Say) -> Finished:
+    """Builds, proves, measures, chooses, and only then writes the bundle.
+
+    Args:
+        order: what to do.
+        say: told of each stage.
+
+    Raises:
+        EngineError: no kit, a damaged one, another device than its target, no engine that passes
+            the golden probes, or what `engines.tensorrt.build_plan` says when nothing builds.
+    """
+    if "strip" in order.options:
+        raise EngineError(
+            "a stripped plan holds no weights and cannot run its golden probes; leave strip out"
+        )
+    kit = read_kit(order.kit)
+    target = find_target(kit.manifest.target)
+    here = check_device(target)
+    assert target.gpu is not None
+    order = replace(order, workspace=order.workspace or target.gpu.workspace)
+    name = f"{kit.manifest.model}-{kit.manifest.precision}-{target.name}"
+    with open_writer(order.out / name) as writer:
+        return _finish(order, kit, here, writer, say)
+
+
+def _finish(
+    order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
+) -> Finished:
+    built = _built(order, kit, here, writer, say)
+    trials = proved(built, kit, load_golden(order.kit / GOLDEN), order.options, say)
+    candidates = [trial.candidate for trial in trials]
+    kept, why = choose(candidates)
+    refused = "" if order.keep_slower else faster_float(kept, candidates)
+    trial = next(each for each in trials if each.candidate is kept)
+    assert trial.plan is not None
+    _keep(order, kit, trial, trials, writer)
+    manifest = _manifest(kit, trial.graph, trial.plan, order.options, why, candidates)
+    finished = Finished(writer.folder, refused, kept, why, candidates, trial.plan)
+    return replace(finished, bundle=writer.reject() if refused else writer.finish(manifest))
+
+
+def _built(
+    order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
+) -> list[Trial]:
+    """An engine of every graph that this device can build one of, and why not of the others."""
+    found = []
+    library: Path | None = None
+    for graph in kit.graphs:
+        trial = Trial(graph, Candidate(graph.precision, BACKEND, graph.wanted, form=graph.form))
+        say(f"{trial.candidate.name}: building")
+        try:
+            if release(here.tensorrt) < graph.tensorrt:
+                oldest = ".".join(map(str, graph.tensorrt))
+                raise EngineError(f"needs TensorRT {oldest}, found {here.tensorrt}")
+            if graph.form == "plugin":
+                library = library or _library(order, here, writer, say)
+                trial = replace(trial, plugins=(library,))
+            plan = build_plan(_plan_order(order, kit, trial, writer), say)
+            candidate = replace(trial.candidate, version=here.tensorrt)
+            trial = replace(trial, plan=plan, candidate=candidate)
+        except EngineError as error:
+            trial = replace(trial, candidate=replace(trial.candidate, obstacle=str(error)))
+        found.append(trial)
+    return found
+
+
+def _library(order: FinishOrder, here: Installed, writer: BundleWriter, say: Say) -> Path:
+    return compile_from_archive(
+        order.kit / SOURCES, writer.path(PLUGINS), here.compute_capability, order.headers, say
+    )
+
+
+def _plan_order(order: FinishOrder, kit: Kit, trial: Trial, writer: BundleWriter) -> PlanOrder:
+    assert order.workspace is not None
+    graph = trial.graph
+    return PlanOrder(
+        onnx=order.kit / graph.file,
+        plan=writer.path(Path(graph.file).with_suffix(".plan").name),
+        profiles=kit.profiles,
+        precision_map={name: graph.precision_map[name]["type"] for name in graph.nodes},
+        workspace=order.workspace,
+        plugins=trial.plugins,
+        optimisation_level=order.optimisation_level,
+        timing_cache=order.out / ".timing-cache",
+        options=order.options,
+    )
+
+
+def _keep(
+    order: FinishOrder, kit: Kit, kept: Trial, trials: Sequence[Trial], writer: BundleWriter
+) -> None:
+    """Leaves in the bundle what belongs to the kept engine, and the kit's evidence."""
+    for trial in trials:
+        if trial.plan is not None:
+            file = trial.plan.file
+            file.rename(writer.path(PLAN)) if trial is kept else file.unlink()
+    if not kept.plugins:
+        writer.path(PLUGINS).unlink(missing_ok=True)
+    shutil.copyfile(order.kit / kept.graph.file, writer.path(MODEL))
+    left_behind = {SOURCES, *(graph.file for graph in kit.graphs)}
+    for name in set(kit.manifest.files) - left_behind:
+        shutil.copyfile(order.kit / name, writer.path(name))
+
+
+def _manifest(
+    kit: Kit,
+    graph: KitGraph,
+    plan: Plan,
+    options: frozenset[str],
+    why: str,
+    candidates: Sequence[Candidate],
+) -> Manifest:
+    return replace(
+        kit.manifest,
+        precision=graph.precision,
+        engine=engine_info(plan, options),
+        precision_map={name: dict(entry) for name, entry in graph.precision_map.items()},
+        latency={
+            "kept": why,
+            "candidates": [candidate_record(candidate) for candidate in candidates],
+            "plan": {
+                "seconds": plan.seconds,
+                "bytes": plan.size,
+                "layers": dict(plan.layers),
+                "notes": list(plan.notes),
+            },
+        },
+    )

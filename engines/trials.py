@@ -1,0 +1,103 @@
+"""The engines of a kit on this device: each proved on the golden probes, then timed in turn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engines import latency
+from engines.candidates import Candidate
+from engines.kit import Kit, KitGraph
+from engines.tensorrt import Plan
+from runtime.backends import Session, open_session
+from runtime.backends.tensorrt_machine import this_platform
+from runtime.errors import EngineError
+from runtime.golden import Golden, check
+from runtime.manifest import EngineInfo
+
+BACKEND = "tensorrt"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One graph of a kit.
+
+    Attributes:
+        graph: the graph.
+        candidate: what was measured of it, with the reason where it may not be kept.
+        plan: its engine; None where none was built.
+        plugins: libraries that the engine needs.
+    """
+
+    graph: KitGraph
+    candidate: Candidate
+    plan: Plan | None = None
+    plugins: tuple[Path, ...] = ()
+
+
+def engine_info(plan: Plan, options: frozenset[str]) -> EngineInfo:
+    """What a manifest says of an engine that was built here with these options."""
+    return EngineInfo(
+        BACKEND, plan.tensorrt, plan.device, plan.compute_capability, this_platform(),
+        tuple(sorted(options)),
+    )  # fmt: skip
+
+
+def proved(
+    trials: Sequence[Trial],
+    kit: Kit,
+    golden: Golden,
+    options: frozenset[str],
+    say: Callable[[str], None],
+) -> list[Trial]:
+    """The trials with an obstacle where a golden probe failed, and latencies of the others.
+
+    Args:
+        trials: engines that are built, and graphs that could not be.
+        kit: whose limit the probes must keep, and whose batch sizes are timed.
+        golden: the probes.
+        options: with which the engines were built.
+        say: told what is going on.
+    """
+    found: list[Trial] = []
+    with contextlib.ExitStack() as closing:
+        sessions: dict[str, Session] = {}
+        for trial in trials:
+            name, obstacle = trial.candidate.name, trial.candidate.obstacle
+            if trial.plan is not None:
+                say(f"{name}: running {len(golden.frames)} golden probes")
+                try:
+                    session = _open(trial.plan, trial.plugins, options)
+                    closing.callback(session.close)
+                    limit = kit.manifest.golden.min_cosine
+                    check(session.run, kit.manifest.preprocess, golden, limit)
+                    sessions[name] = session
+                except EngineError as error:
+                    obstacle = str(error)
+            found.append(replace(trial, candidate=replace(trial.candidate, obstacle=obstacle)))
+        times = _times(sessions, kit, golden, say) if sessions else {}
+    return [replace(t, candidate=_timed(t.candidate, times)) for t in found]
+
+
+def _open(plan: Plan, plugins: tuple[Path, ...], options: frozenset[str]) -> Session:
+    built_for = engine_info(plan, options)
+    return open_session(BACKEND, plan.file, plugins=plugins, built_for=built_for)
+
+
+def _times(
+    sessions: Mapping[str, Session], kit: Kit, golden: Golden, say: Callable[[str], None]
+) -> dict[int, Mapping[str, latency.Latency]]:
+    """By batch size, then by the candidate's name."""
+    say(f"measuring latency of {len(sessions)} engines")
+    frame, preprocess = golden.frames[0], kit.manifest.preprocess
+    return {
+        batch: latency.measure(sessions, preprocess([frame] * batch).inputs)
+        for batch in kit.batches
+    }
+
+
+def _timed(candidate: Candidate, times: Mapping[int, Mapping[str, latency.Latency]]) -> Candidate:
+    mine = {batch: each[candidate.name] for batch, each in times.items() if candidate.name in each}
+    return replace(candidate, latency=mine)

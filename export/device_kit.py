@@ -1,0 +1,101 @@
+"""A build for a device that is not here: everything but the engine, verified as far as it can be.
+
+The typed graphs are lowered to every form of attention that the target can try. The primitive
+form runs in ONNX Runtime as written, so the drift of the very graph that the device will compile
+is measured here, against PyTorch, on held-out images. What a GPU adds to it shows in the golden
+probes, which `vitrine finish` runs on the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from engines.bundle_writer import BundleWriter
+from engines.kit import SOURCES, Kit, KitGraph, kit_text
+from engines.plugin_archive import archive_sources
+from engines.targets import Gpu
+from export.lowering.for_tensorrt import ATTENTION_SINCE, lowered_for_tensorrt
+from export.lowering.tensorrt_support import check_supported
+from export.operators import DOMAIN
+from export.profiles import profiles
+from export.typed import Typed
+from runtime.bundle import KIT
+from runtime.manifest import Manifest
+
+KIT_PROBES = 16
+"""Golden probes of a kit: more than of an engine that was measured, as they are all there is."""
+_COMPUTED = frozenset({"MatMul", "Gemm", "Conv", "Attention"})
+_SCORES = {
+    "type": "fp16",
+    "why": "TensorRT fuses attention in int8 only where both of its products are",
+}
+
+
+def lower_for_device(
+    typed: Mapping[str, Typed], wanted: tuple[str, ...], gpu: Gpu, writer: BundleWriter
+) -> list[KitGraph]:
+    """Writes the graphs of a kit.
+
+    Args:
+        typed: by precision; the float one that INT8 is compared with is among them.
+        wanted: precisions that the build asked for.
+        gpu: of the target.
+        writer: of the kit.
+
+    Raises:
+        ValueError: a graph holds what TensorRT's parser refuses.
+    """
+    found = []
+    for precision, graph in typed.items():
+        for form in gpu.attention:
+            if precision not in wanted and form != gpu.attention[0]:
+                continue  # one float engine is enough to compare with
+            lowered = lowered_for_tensorrt(graph.model, form)
+            check_supported(lowered)
+            file = f"{precision}-{form}.onnx"
+            ir.save(lowered, writer.path(file))
+            found.append(
+                _described(file, precision, form, precision in wanted, gpu, graph, lowered)
+            )
+    return found
+
+
+def _described(
+    file: str, precision: str, form: str, wanted: bool, gpu: Gpu, typed: Typed, lowered: ir.Model
+) -> KitGraph:
+    operators = {str(node.name): node.domain for node in typed.model.graph}
+    decided = {
+        name: _SCORES if operators.get(name) == DOMAIN and entry["type"] == "int8" else dict(entry)
+        for name, entry in typed.precision_map.items()
+    }
+    oldest = gpu.tensorrt[0] if form != "onnx" else max(gpu.tensorrt[0], ATTENTION_SINCE)
+    computed = [
+        str(node.name)
+        for node in lowered.graph
+        if node.name in decided and (node.op_type in _COMPUTED or node.domain == DOMAIN)
+    ]
+    return KitGraph(file, precision, form, wanted, oldest, decided, computed)
+
+
+def kit_of(
+    manifest: Manifest, graphs: Sequence[KitGraph], max_batch: int, writer: BundleWriter
+) -> Path:
+    """Writes what is left of a kit: the plugins' sources where a graph needs them, and kit.json.
+
+    Returns:
+        The kit's folder.
+    """
+    if any(graph.form == "plugin" for graph in graphs):
+        archive_sources(writer.path(SOURCES))
+    shapes = profiles(manifest.inputs, manifest.preprocess, max_batch)
+    batches = tuple(dict.fromkeys((1, max_batch)))
+
+    def text(files: dict[str, str]) -> str:
+        listed = dataclasses.replace(manifest, files=files)
+        return kit_text(Kit(listed, graphs, shapes, batches))
+
+    return writer.finish_with(KIT, text)
