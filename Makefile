@@ -5,12 +5,13 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check clean
+.PHONY: help demo test lint check contract clean
 
 help:
 	@echo "make demo    build swin_tiny_shapes in INT8, verify it, and run it on an image"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy and the tests"
+	@echo "make contract  TensorRT code against NVIDIA's bindings 10.3 and 11.4"
 
 # Each stamp is younger than what it installed from, so a changed pyproject.toml reinstalls.
 $(VENV)/.build: pyproject.toml
@@ -39,5 +40,10 @@ lint: $(VENV)/.dev
 
 check: lint test
 
+# Against NVIDIA's bindings of both ends of the range, which are downloaded and not kept by git.
+contract: $(VENV)/.dev
+	$(BIN)/python tests/contract/make_stubs.py
+	$(BIN)/pytest tests/contract
+
 clean:
-	rm -rf $(VENV) engines/built .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) engines/built .tensorrt-stubs .pytest_cache .mypy_cache .ruff_cache *.egg-info
