@@ -12,14 +12,27 @@ Version = tuple[int, int]
 def check_device(target: Target) -> Installed:
     """What is here, when it is the device that `target` names.
 
+    Without TensorRT's Python bindings ONNX Runtime's GPU providers will do.
+
     Raises:
-        EngineError: TensorRT or a GPU is missing, or they are others than the target's.
+        EngineError: a GPU, or what builds for it, is missing, or they are others than the target's.
     """
     here = installed()
-    obstacle = here.problems[0] if here.problems else serves(here, target)
+    without_tensorrt = here.device and not here.tensorrt and onnxruntime_on_gpu()
+    problems = () if without_tensorrt else here.problems
+    obstacle = problems[0] if problems else serves(here, target)
     if obstacle:
         raise EngineError(f"{target.name} cannot be finished here: {obstacle}")
     return here
+
+
+def onnxruntime_on_gpu() -> bool:
+    """Whether an `onnxruntime` with GPU providers is installed."""
+    try:
+        import onnxruntime
+    except (ImportError, OSError):
+        return False
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def serves(here: Installed, target: Target) -> str:
@@ -31,6 +44,8 @@ def serves(here: Installed, target: Target) -> str:
         found = here.compute_capability or "none"
         return f"compute capability is {found}, expected {gpu.compute_capability}"
     oldest, end = gpu.tensorrt
+    if not here.tensorrt and onnxruntime_on_gpu():
+        return ""
     if not here.tensorrt or not oldest <= release(here.tensorrt) < end:
         return (
             f"TensorRT is {here.tensorrt or 'missing'}, expected at least {_dotted(oldest)} and "

@@ -1,9 +1,9 @@
 """On the device: a kit becomes a bundle, or an answer why not.
 
-Every graph of the kit is built into an engine. Those that pass the golden probes here are measured
-in turn, and the fastest is kept: which form of attention, and whether INT8 gains anything at all,
-differs between devices and TensorRT versions. Nothing is written where it could be loaded before
-that.
+Every graph of the kit is built into an engine; without TensorRT's Python, ONNX Runtime's GPU
+providers open the primitive ones. Those that pass the golden probes here are measured in turn, and
+the fastest is kept: which form of attention, and whether INT8 gains anything at all, differs
+between devices and TensorRT versions. Nothing is written where it could be loaded before that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engines.bundle_writer import BundleWriter, open_writer
 from engines.candidates import Candidate, candidate_record, choose
@@ -20,15 +21,17 @@ from engines.kit import SOURCES, Kit, KitGraph, read_kit
 from engines.plugin_archive import compile_from_archive
 from engines.refusal import faster_float
 from engines.targets import find_target
-from engines.tensorrt import Plan, PlanOrder, build_plan
-from engines.trials import BACKEND, Trial, engine_info, proved
+from engines.tensorrt import PlanOrder, build_plan
+from engines.trials import Trial, engine_info, proved
 from engines.trt.installation import Installed
 from runtime.engine import GOLDEN, MODEL, PLAN, PLUGINS
 from runtime.errors import EngineError
 from runtime.golden import load_golden
-from runtime.manifest import Manifest
+from runtime.manifest import EngineInfo, Manifest
 
 Say = Callable[[str], None]
+_TENSORRT = "tensorrt"
+_ONNXRUNTIME = ("onnxruntime-tensorrt", "onnxruntime-cuda")
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,18 @@ class Finished:
     Attributes:
         bundle: its folder; the `.rejected` one when it was refused.
         refused: why it was; empty when it was accepted.
-        kept: the engine that was kept.
+        engine: the one that was kept.
         why: why it was.
         candidates: everything that was built, with the reason where it was not kept.
-        plan: of the kept one.
+        notes: what a reader of the build's log should know.
     """
 
     bundle: Path
     refused: str
-    kept: Candidate
+    engine: EngineInfo
     why: str
     candidates: Sequence[Candidate]
-    plan: Plan
+    notes: Sequence[str]
 
 
 def finish(order: FinishOrder, say: Say) -> Finished:
@@ -103,45 +106,67 @@ def finish(order: FinishOrder, say: Say) -> Finished:
 def _finish(
     order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
 ) -> Finished:
-    built = _built(order, kit, here, writer, say)
-    trials = proved(built, kit, load_golden(order.kit / GOLDEN), order.options, say)
+    if here.tensorrt:
+        built = [_with_tensorrt(graph, order, kit, here, writer, say) for graph in kit.graphs]
+    else:
+        say(f"without TensorRT ({here.problems[0]}), ONNX Runtime's GPU providers are tried")
+        built = _with_onnxruntime(order, kit, here)
+    trials = proved(built, kit, load_golden(order.kit / GOLDEN), say)
     candidates = [trial.candidate for trial in trials]
     kept, why = choose(candidates)
     refused = "" if order.keep_slower else faster_float(kept, candidates)
     trial = next(each for each in trials if each.candidate is kept)
-    assert trial.plan is not None
+    assert trial.engine is not None
     _keep(order, kit, trial, trials, writer)
-    manifest = _manifest(kit, trial.graph, trial.plan, order.options, why, candidates)
-    finished = Finished(writer.folder, refused, kept, why, candidates, trial.plan)
+    manifest = _manifest(kit, trial, trial.engine, why, candidates)
+    notes = () if trial.plan is None else trial.plan.notes
+    finished = Finished(writer.folder, refused, trial.engine, why, candidates, notes)
     return replace(finished, bundle=writer.reject() if refused else writer.finish(manifest))
 
 
-def _built(
-    order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
-) -> list[Trial]:
-    """An engine of every graph that this device can build one of, and why not of the others."""
-    found = []
-    library: Path | None = None
-    for graph in kit.graphs:
-        trial = Trial(graph, Candidate(graph.precision, BACKEND, graph.wanted, form=graph.form))
-        say(f"{trial.candidate.name}: building")
-        try:
-            if release(here.tensorrt) < graph.tensorrt:
-                oldest = ".".join(map(str, graph.tensorrt))
-                raise EngineError(f"needs TensorRT {oldest}, found {here.tensorrt}")
-            if graph.form == "plugin":
-                library = library or _library(order, here, writer, say)
-                trial = replace(trial, plugins=(library,))
-            plan = build_plan(_plan_order(order, kit, trial, writer), say)
-            candidate = replace(trial.candidate, version=here.tensorrt)
-            trial = replace(trial, plan=plan, candidate=candidate)
-        except EngineError as error:
-            trial = replace(trial, candidate=replace(trial.candidate, obstacle=str(error)))
-        found.append(trial)
-    return found
+def _with_tensorrt(
+    graph: KitGraph, order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
+) -> Trial:
+    """An engine of a graph, or why this device cannot build one of it."""
+    candidate = Candidate(
+        graph.precision, _TENSORRT, graph.wanted, version=here.tensorrt, form=graph.form
+    )
+    trial = Trial(graph, candidate)
+    say(f"{candidate.name}: building")
+    try:
+        if release(here.tensorrt) < graph.tensorrt:
+            oldest = ".".join(map(str, graph.tensorrt))
+            raise EngineError(f"needs TensorRT {oldest}, found {here.tensorrt}")
+        if graph.form == "plugin":
+            trial = replace(trial, plugins=(_library(order, here, writer, say),))
+        plan = build_plan(_plan_order(order, kit, trial, writer), say)
+    except EngineError as error:
+        return replace(trial, candidate=replace(candidate, obstacle=str(error)))
+    engine = engine_info(_TENSORRT, here, plan.tensorrt, order.options)
+    return replace(trial, model=plan.file, engine=engine, plan=plan)
+
+
+def _with_onnxruntime(order: FinishOrder, kit: Kit, here: Installed) -> list[Trial]:
+    """The primitive form of each precision; ONNX Runtime knows no plugin of ours."""
+    import onnxruntime
+
+    version = onnxruntime.__version__
+    return [
+        Trial(
+            graph,
+            Candidate(graph.precision, backend, graph.wanted, version=version, form=graph.form),
+            order.kit / graph.file,
+            engine_info(backend, here, version),
+        )
+        for graph in kit.graphs
+        if graph.form == "primitives"
+        for backend in _ONNXRUNTIME
+    ]
 
 
 def _library(order: FinishOrder, here: Installed, writer: BundleWriter, say: Say) -> Path:
+    if writer.path(PLUGINS).exists():
+        return writer.path(PLUGINS)
     return compile_from_archive(
         order.kit / SOURCES, writer.path(PLUGINS), here.compute_capability, order.headers, say
     )
@@ -168,9 +193,8 @@ def _keep(
 ) -> None:
     """Leaves in the bundle what belongs to the kept engine, and the kit's evidence."""
     for trial in trials:
-        if trial.plan is not None:
-            file = trial.plan.file
-            file.rename(writer.path(PLAN)) if trial is kept else file.unlink()
+        if trial.plan is not None and trial.model is not None:
+            trial.model.rename(writer.path(PLAN)) if trial is kept else trial.model.unlink()
     if not kept.plugins:
         writer.path(PLUGINS).unlink(missing_ok=True)
     shutil.copyfile(order.kit / kept.graph.file, writer.path(MODEL))
@@ -180,26 +204,23 @@ def _keep(
 
 
 def _manifest(
-    kit: Kit,
-    graph: KitGraph,
-    plan: Plan,
-    options: frozenset[str],
-    why: str,
-    candidates: Sequence[Candidate],
+    kit: Kit, kept: Trial, engine: EngineInfo, why: str, candidates: Sequence[Candidate]
 ) -> Manifest:
+    latency: dict[str, Any] = {
+        "kept": why,
+        "candidates": [candidate_record(candidate) for candidate in candidates],
+    }
+    if kept.plan is not None:
+        latency["plan"] = {
+            "seconds": kept.plan.seconds,
+            "bytes": kept.plan.size,
+            "layers": dict(kept.plan.layers),
+            "notes": list(kept.plan.notes),
+        }
     return replace(
         kit.manifest,
-        precision=graph.precision,
-        engine=engine_info(plan, options),
-        precision_map={name: dict(entry) for name, entry in graph.precision_map.items()},
-        latency={
-            "kept": why,
-            "candidates": [candidate_record(candidate) for candidate in candidates],
-            "plan": {
-                "seconds": plan.seconds,
-                "bytes": plan.size,
-                "layers": dict(plan.layers),
-                "notes": list(plan.notes),
-            },
-        },
+        precision=kept.graph.precision,
+        engine=engine,
+        precision_map={name: dict(entry) for name, entry in kept.graph.precision_map.items()},
+        latency=latency,
     )

@@ -11,36 +11,41 @@ from engines import latency
 from engines.candidates import Candidate
 from engines.kit import Kit, KitGraph
 from engines.tensorrt import Plan
+from engines.trt.installation import Installed
 from runtime.backends import Session, open_session
 from runtime.backends.tensorrt_machine import this_platform
 from runtime.errors import EngineError
 from runtime.golden import Golden, check
 from runtime.manifest import EngineInfo
 
-BACKEND = "tensorrt"
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One graph of a kit.
+    """One graph of a kit in a back end.
 
     Attributes:
         graph: the graph.
         candidate: what was measured of it, with the reason where it may not be kept.
-        plan: its engine; None where none was built.
-        plugins: libraries that the engine needs.
+        model: what the back end opens: a plan or the graph itself; None where there is none.
+        engine: what a manifest says of it.
+        plan: how it was built, by TensorRT.
+        plugins: libraries that the plan needs.
     """
 
     graph: KitGraph
     candidate: Candidate
+    model: Path | None = None
+    engine: EngineInfo | None = None
     plan: Plan | None = None
     plugins: tuple[Path, ...] = ()
 
 
-def engine_info(plan: Plan, options: frozenset[str]) -> EngineInfo:
+def engine_info(
+    backend: str, here: Installed, version: str, options: frozenset[str] = frozenset()
+) -> EngineInfo:
     """What a manifest says of an engine that was built here with these options."""
     return EngineInfo(
-        BACKEND, plan.tensorrt, plan.device, plan.compute_capability, this_platform(),
+        backend, version, here.device, here.compute_capability, this_platform(),
         tuple(sorted(options)),
     )  # fmt: skip
 
@@ -49,7 +54,6 @@ def proved(
     trials: Sequence[Trial],
     kit: Kit,
     golden: Golden,
-    options: frozenset[str],
     say: Callable[[str], None],
 ) -> list[Trial]:
     """The trials with an obstacle where a golden probe failed, and latencies of the others.
@@ -58,32 +62,33 @@ def proved(
         trials: engines that are built, and graphs that could not be.
         kit: whose limit the probes must keep, and whose batch sizes are timed.
         golden: the probes.
-        options: with which the engines were built.
         say: told what is going on.
     """
     found: list[Trial] = []
     with contextlib.ExitStack() as closing:
         sessions: dict[str, Session] = {}
         for trial in trials:
-            name, obstacle = trial.candidate.name, trial.candidate.obstacle
-            if trial.plan is not None:
+            name = trial.candidate.name
+            if trial.model is not None:
                 say(f"{name}: running {len(golden.frames)} golden probes")
                 try:
-                    session = _open(trial.plan, trial.plugins, options)
+                    session = _open(trial, trial.model)
                     closing.callback(session.close)
                     limit = kit.manifest.golden.min_cosine
                     check(session.run, kit.manifest.preprocess, golden, limit)
                     sessions[name] = session
                 except EngineError as error:
-                    obstacle = str(error)
-            found.append(replace(trial, candidate=replace(trial.candidate, obstacle=obstacle)))
+                    candidate = replace(trial.candidate, obstacle=str(error))
+                    trial = replace(trial, candidate=candidate)
+            found.append(trial)
         times = _times(sessions, kit, golden, say) if sessions else {}
     return [replace(t, candidate=_timed(t.candidate, times)) for t in found]
 
 
-def _open(plan: Plan, plugins: tuple[Path, ...], options: frozenset[str]) -> Session:
-    built_for = engine_info(plan, options)
-    return open_session(BACKEND, plan.file, plugins=plugins, built_for=built_for)
+def _open(trial: Trial, model: Path) -> Session:
+    return open_session(
+        trial.candidate.backend, model, plugins=trial.plugins, built_for=trial.engine
+    )
 
 
 def _times(

@@ -81,9 +81,10 @@ def finish_summary(finished: Finished) -> dict[str, Any]:
         "bundle": str(finished.bundle),
         "refused": finished.refused,
         "kept": finished.why,
-        "tensorrt": finished.plan.tensorrt,
-        "device": finished.plan.device,
-        "notes": list(finished.plan.notes),
+        "backend": finished.engine.backend,
+        "version": finished.engine.version,
+        "device": finished.engine.device,
+        "notes": list(finished.notes),
         "candidates": [
             {
                 "name": c.name,

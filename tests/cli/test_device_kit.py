@@ -30,6 +30,7 @@ from runtime.manifest import EngineInfo
 from tests.cli.conftest import Outcome, run
 
 ROOT = Path(__file__).resolve().parents[2]
+onnxruntime = pytest.importorskip("onnxruntime")
 ORIN = Installed("10.3.0", "12.6", "540.4.0", "Orin", "8.7", jetson=True)
 
 
@@ -69,8 +70,8 @@ class Device:
     def open_session(
         self, backend: str, model: Path, *, plugins: tuple[Path, ...], built_for: EngineInfo
     ) -> Any:
-        assert backend == "tensorrt"
-        assert built_for.version == self.here.tensorrt
+        assert built_for.backend == backend
+        assert built_for.version == (self.here.tensorrt or onnxruntime.__version__)
         assert bool(plugins) == ("plugin" in model.name)
         # ONNX Runtime does not know the plugins; the primitive form computes the same.
         session = open_session(
@@ -183,6 +184,26 @@ def test_the_device_is_asked_for_what_the_graphs_say(
     linears = {name for name, kind in int8.precision_map.items() if kind == "int8"}
     assert "vit.layers.0.mlp.fc1" in linears
     assert set(fp16.precision_map.values()) <= {"fp16", "fp32"}
+
+
+def test_without_tensorrt_onnx_runtimes_gpu_providers_will_do(
+    kit: Path, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.here = replace(ORIN, tensorrt="", problems=("TensorRT is not installed; install it",))
+    monkeypatch.setattr(device_check, "onnxruntime_on_gpu", lambda: True)
+    outcome = finished(kit, tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert [c["name"] for c in outcome.json["candidates"]] == [
+        f"{precision} on {backend} (primitives)"
+        for precision in ("int8", "fp16")
+        for backend in ("onnxruntime-tensorrt", "onnxruntime-cuda")
+    ]
+    bundle = Path(outcome.json["bundle"])
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["engine"]["backend"].startswith("onnxruntime-")
+    assert manifest["engine"]["version"] == onnxruntime.__version__
+    assert "model.plan" not in manifest["files"]
+    assert not device.orders
 
 
 def test_an_engine_that_fails_its_probes_is_not_kept(
