@@ -17,7 +17,7 @@ from export.finish import finish_here, finish_summary, print_finished
 
 if TYPE_CHECKING:
     from engines.finish import Finished
-    from export.pipeline import Built
+    from export.outcome import Built
 
 _PRECISIONS = ("fp32", "fp16", "int8", "auto")
 
@@ -78,10 +78,11 @@ def build(
         spec = find_model(model, load_models())
         limits = parse_limits(max_drift or [])
         from export import pipeline
+        from export.request import BUILT, Request
 
-        request = pipeline.Request(
+        request = Request(
             spec, precision, target, weights, calibration, images, seed, limits,
-            out or pipeline.BUILT, confidence, precision_map, keep_slower, cache,
+            out or BUILT, confidence, precision_map, keep_slower, cache,
             max_batch,
         )  # fmt: skip
         with progress() as say:

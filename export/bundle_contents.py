@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +19,8 @@ from engines.bundle_writer import BundleWriter
 from engines.candidates import candidate_record
 from export.answers import Run
 from export.calibration_limits import Figure
+from export.outcome import Built
+from export.request import Request
 from export.samples import Sample
 from export.typed import Typed
 from export.weights import Reference
@@ -26,9 +28,6 @@ from runtime.backends import Session
 from runtime.engine import GOLDEN
 from runtime.golden import Golden, check, save_golden
 from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
-
-if TYPE_CHECKING:
-    from export.pipeline import Built, Request
 
 PROBES = 4
 """Golden probes of an engine that was measured where it was built."""

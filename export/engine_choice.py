@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -16,11 +15,9 @@ from engines.targets import Gpu, Target
 from export.device_kit import lower_for_device
 from export.kept_candidate import choose_within_limits
 from export.lowering.cpu import lowered
+from export.request import Request
 from export.typed_graphs import Graphs, wanted_precisions
 from runtime.engine import MODEL
-
-if TYPE_CHECKING:
-    from export.pipeline import Request
 
 Say = Callable[[str], None]
 

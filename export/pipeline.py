@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,13 @@ from export.answers import Answer, SingleImages, answers, comparable, torch_run,
 from export.bundle_contents import PROBES, describe, processor, write_golden
 from export.device_kit import KIT_PROBES, kit_of
 from export.engine_choice import for_device, measured
+from export.outcome import Built
 from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
+from export.request import Request
 from export.samples import Split, split
-from export.spec import ROOT, ModelSpec
 from export.to_onnx import onnx_from_module
-from export.typed_graphs import Graphs, typed_graphs
+from export.typed_graphs import typed_graphs
 from export.weights import Reference, load_reference
 from export.zoo import FAMILIES
 from runtime.backends import open_session
@@ -33,66 +33,8 @@ from runtime.drift.verdict import DriftReport
 from runtime.manifest import EngineInfo
 
 Say = Callable[[str], None]
-BUILT = ROOT / "engines" / "built"
 # Faithfulness is a property of the graph, so a few real images show it.
 _FAITHFUL_IMAGES = 32
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a build is asked for; see the command's help for each field."""
-
-    spec: ModelSpec
-    precision: str
-    target: str = "cpu"
-    weights: str | None = None
-    calibration: Path | None = None
-    images: int | None = None
-    seed: int | None = None
-    max_drift: Mapping[str, float] = field(default_factory=dict)
-    out: Path = BUILT
-    confidence: float = 0.95
-    precision_map: Path | None = None
-    keep_slower: bool = False
-    cache: Path | None = None
-    max_batch: int = 8
-
-
-@dataclass(frozen=True)
-class Built:
-    """What came out of a build.
-
-    Attributes:
-        bundle: the bundle's folder; the `.rejected` one, which does not load, when it was refused.
-        refused: why it was; empty when it was accepted.
-        kept: the engine that was kept.
-        why: why it was.
-        candidates: everything that was measured.
-        drift: of the kept engine against PyTorch, on the held-out images.
-        split: the images.
-        reference: the PyTorch model and where its weights came from.
-        graphs: what there was to choose from.
-    """
-
-    bundle: Path
-    refused: str
-    kept: Candidate
-    why: str
-    candidates: Sequence[Candidate]
-    drift: DriftReport
-    split: Split
-    reference: Reference
-    graphs: Graphs
-
-    @property
-    def kit(self) -> bool:
-        """Whether it is a kit, whose engine a device has yet to build."""
-        return self.accepted and self.bundle.name.endswith(KIT_SUFFIX)
-
-    @property
-    def accepted(self) -> bool:
-        """False when the drift gate said no, or INT8 is slower than float."""
-        return not self.refused
 
 
 def build(request: Request, say: Say) -> Built:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engines import report, report_data
 from engines.bundle_writer import BundleWriter
 from engines.candidates import Candidate
 from export.answers import Answer
 from export.calibration_limits import said
+from export.outcome import Built
 from export.precision_choice import Searched
+from export.request import Request
 from export.typed import Typed
 from runtime.drift.formats import to_json
 from runtime.postprocess import classify, detect
-
-if TYPE_CHECKING:
-    from export.pipeline import Built, Request
 
 _EXAMPLES = 6
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -15,12 +14,10 @@ from export.answers import SingleImages
 from export.calibration_limits import Judge, said
 from export.precision_choice import Say, Searched, search
 from export.precision_file import read_precision_map
+from export.request import Request
 from export.samples import Split
 from export.typed import Typed, float_parts_in_half, typed_graph
 from export.weights import Reference
-
-if TYPE_CHECKING:
-    from export.pipeline import Request
 
 AUTO = ("int8", "fp16", "fp32")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import export.pipeline
+import export.engine_choice
 from engines.candidates import Candidate
 from tests.cli.conftest import Outcome, run
 
@@ -111,7 +111,7 @@ def slow_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """INT8 takes 100 times as long as it does, as far as the measurement says."""
     from dataclasses import replace
 
-    measure = export.pipeline.measure_all
+    measure = export.engine_choice.measure_all
 
     def slowed(*arguments: object) -> list[Candidate]:
         found = measure(*arguments)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def slow_int8(monkeypatch: pytest.MonkeyPatch) -> None:
             for batch, times in candidate.latency.items()
         }
 
-    monkeypatch.setattr(export.pipeline, "measure_all", slowed)
+    monkeypatch.setattr(export.engine_choice, "measure_all", slowed)
 
 
 def test_slow_int8_is_refused_with_both_figures(slow_int8: None, tmp_path: Path) -> None:
