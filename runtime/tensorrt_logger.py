@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -11,16 +13,24 @@ if TYPE_CHECKING:
     import tensorrt
 
 _KEPT = 4  # errors; TensorRT often explains one failure in several
+_LOCK = threading.Lock()
 
 
-def make_logger() -> tensorrt.ILogger:
-    """A logger that keeps the last errors and drops all else; read it with `last_errors`.
+def shared_logger() -> tensorrt.ILogger:
+    """The process's logger, which keeps the last errors and drops all else; see `last_errors`.
 
-    It must live longer than every object of TensorRT that was made with it.
+    One for all runtimes and never freed: TensorRT holds one pointer to a logger, the first
+    runtime's, until the last is gone (https://github.com/NVIDIA/TensorRT/issues/1475).
 
     Raises:
         ImportError: TensorRT's Python bindings are not installed.
     """
+    with _LOCK:  # the cache alone would let two threads make one each
+        return _logger()
+
+
+@functools.cache
+def _logger() -> tensorrt.ILogger:
     import tensorrt
 
     class KeepingLogger(tensorrt.ILogger):  # type: ignore[misc, unused-ignore]
@@ -35,9 +45,9 @@ def make_logger() -> tensorrt.ILogger:
     return KeepingLogger()
 
 
-def last_errors(logger: tensorrt.ILogger) -> str:
+def last_errors() -> str:
     """The kept errors in one line, the oldest first, and forgets them."""
-    errors: deque[str] = logger.errors  # type: ignore[attr-defined, unused-ignore]
+    errors: deque[str] = shared_logger().errors  # type: ignore[attr-defined, unused-ignore]
     text = "; ".join(dict.fromkeys(errors)) or "TensorRT gave no reason"
     errors.clear()
     return one_line(RuntimeError(text))

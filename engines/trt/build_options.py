@@ -89,6 +89,4 @@ def _allow_other_gpus(config: trt.IBuilderConfig, here: Installed) -> None:
             f"{here.device} has compute capability {here.compute_capability}, hardware-compatible "
             f"engines begin with 8.0; {remedy}"
         )
-    if not hasattr(trt, "HardwareCompatibilityLevel"):
-        raise EngineError(f"TensorRT {here.tensorrt} has no hardware-compatible engines; {remedy}")
     config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS

@@ -16,6 +16,7 @@ from engines.trt.plan_order import Plan, PlanOrder
 from engines.trt.precision_check import check_precision
 from engines.trt.profiles import add_profiles
 from engines.trt.timing_cache import cache_file, keep_cache, use_cache
+from runtime.backends.tensorrt_tensors import read_tensors
 from runtime.errors import EngineError, one_line
 
 if TYPE_CHECKING:
@@ -140,7 +141,11 @@ def _failure(order: PlanOrder, here: Installed, messages: Messages, cancelled: b
 def _inspect(
     plan: trt.IHostMemory, order: PlanOrder, logger: trt.ILogger, messages: Messages
 ) -> list[EngineLayer]:
-    """The layers of a plan, which is loaded once to see that it loads at all."""
+    """The layers of a plan, which is loaded once to see that it loads at all.
+
+    `IEngineInspector::setExecutionContext` (NvInferRuntime.h): without a context in known shapes
+    the inspector tells no types of what depends on open ones.
+    """
     import tensorrt as trt
 
     runtime = trt.Runtime(logger)
@@ -152,4 +157,12 @@ def _inspect(
             "no plan was written; give a smaller --workspace if memory is short"
         )
     inspector = engine.create_engine_inspector()
+    # It runs nothing, so its activations get no memory.
+    strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+    context = engine.create_execution_context(strategy)  # must outlive the inspection
+    if context is not None:  # else the names of kernels have to do
+        for tensor in read_tensors(engine)[0]:
+            _, largest = tensor.profiles[0]
+            context.set_input_shape(tensor.name, largest)
+        inspector.execution_context = context
     return read_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))

@@ -32,7 +32,7 @@ _OPERANDS = (
     ("int8", r"i8|i168|s8(?!\d)|int8|imma"),
     ("bf16", r"bf16"),
     ("fp16", r"f16|fp16|h884|h1688|h16816|hmma"),
-    ("fp32", r"tf32|f32|fp32"),
+    ("fp32", r"tf32|f32|fp32|sgemm"),
 )
 _PRODUCT = re.compile(
     r"conv|gemm|matmul|matrix|fully|plugin|mha|attention|fprop|xmma|cutlass", re.I
@@ -49,18 +49,20 @@ class EngineLayer:
     Attributes:
         name: as the engine has it.
         nodes: names of the ONNX nodes it computes.
-        kernel: precision that its kernel is named after; empty when it is not.
-        reads: precisions of its inputs and weights, and `kernel`.
+        reads: precisions of its inputs and weights, and what its kernel is named after.
         writes: precisions of its outputs.
+        is_told: whether `reads` is what it multiplies: its kernel is named after that, or it is a
+            plugin, which lists all it reads. Any other may quantise or cast what it reads, and
+            constant weights are not listed.
         is_product: whether it seems to be a matrix product, a convolution or a plugin.
         is_region: whether it stands for a whole part of the graph, whose inside is not described.
     """
 
     name: str
     nodes: frozenset[str]
-    kernel: str
     reads: frozenset[str]
     writes: frozenset[str]
+    is_told: bool
     is_product: bool
     is_region: bool
 
@@ -68,7 +70,7 @@ class EngineLayer:
 def read_layers(text: str) -> list[EngineLayer]:
     """The layers in an inspector's JSON; none when it describes none, as names only or nothing."""
     try:
-        record = json.loads(text)
+        record = json.loads(text, strict=False)  # control characters between names, as they are
     except ValueError:
         return []
     layers = record.get("Layers", []) if isinstance(record, Mapping) else []
@@ -76,9 +78,13 @@ def read_layers(text: str) -> list[EngineLayer]:
 
 
 def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, int]:
-    """Precision -> how many layers compute in it: the lowest that a layer reads, else "other"."""
+    """Precision -> how many layers compute in it: the lowest that a layer reads.
+
+    "other" counts those that read none of them, and regions, of whose inside none is told.
+    """
     order = [name for name, _ in _TYPES]
-    found = (next((name for name in order if name in each.reads), "other") for each in layers)
+    told = (frozenset() if each.is_region else each.reads for each in layers)
+    found = (next((name for name in order if name in reads), "other") for reads in told)
     return dict(sorted(Counter(found).items()))
 
 
@@ -94,9 +100,9 @@ def _layer(record: Mapping[str, Any]) -> EngineLayer:
     return EngineLayer(
         name=name,
         nodes=frozenset(nodes),
-        kernel=operands,
         reads=frozenset(reads),
         writes=frozenset(map(_precision, _types(record.get("Outputs")))) - {""},
+        is_told=bool(operands or (reads and re.search("plugin", kind, re.I))),
         is_product=bool(_PRODUCT.search(kind)),
         is_region=bool(_REGION.search(kind) or _REGION.search(name)),
     )

@@ -6,8 +6,8 @@ quantised, and a graph that was never lowered to FP16 builds in FP32 without a w
 the engine's layers. FP32 parts are not checked: a kernel that reads FP16 may well compute in FP32.
 
 A build is refused only on evidence: at least one layer that carries the node is a product, what
-those read is known, and no layer of the node reads what was asked for. All else that is not
-certain becomes a note.
+those multiply is told by the names of their kernels, and no layer of the node reads what was asked
+for. All else becomes a note, such as a whole network that is one `{ForeignNode[...]}`.
 Inferred, and never run on a real TensorRT, as `engines.trt.inspection` is.
 """
 
@@ -63,19 +63,13 @@ def _verdict(asked: str, layers: Sequence[EngineLayer], wanted: Mapping[str, str
     if asked == "fp16" and any(asked in layer.writes for layer in layers):
         return asked  # reads FP32 because a cast was fused into it
     products = [layer for layer in layers if layer.is_product]
-    if any(layer.is_region for layer in layers) or not all(_tells(p, wanted) for p in products):
+    # A kernel of nodes that ask different things tells nothing of each.
+    told = all(
+        p.is_told and {wanted[n] for n in p.nodes & wanted.keys()} == {asked} for p in products
+    )
+    if any(layer.is_region for layer in layers) or not told:
         return ""
     return "/".join(sorted(frozenset().union(*(layer.reads for layer in products))))
-
-
-def _tells(layer: EngineLayer, wanted: Mapping[str, str]) -> bool:
-    """Whether what a layer reads is what its nodes' products read.
-
-    Several products in one kernel, as in fused attention, may quantise between each other; then
-    only the kernel's name tells. A kernel of nodes that ask different things tells nothing.
-    """
-    carried = [wanted[node] for node in layer.nodes & wanted.keys()]
-    return len(set(carried)) == 1 and (len(carried) == 1 or bool(layer.kernel))
 
 
 def _refusal(wrong: Mapping[str, str], checked: Mapping[str, str]) -> EngineError:

@@ -35,7 +35,7 @@ def add_profiles(
         try:
             for name, shapes in profile.shapes.items():
                 made.set_shape(name, *(trt.Dims(list(shape)) for shape in shapes))
-        except ValueError as error:
+        except RuntimeError as error:  # what NVIDIA's binding makes of false
             raise EngineError(
                 f"TensorRT refuses the shapes {dict(profile.shapes)} ({one_line(error)}); give "
                 "others"

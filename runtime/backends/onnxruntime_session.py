@@ -12,7 +12,8 @@ from runtime.errors import EngineError, one_line
 
 _FATAL = 4  # log nothing below: what goes wrong is raised, and said once
 _CPU: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})
-# float32 is float32 here as in the other back ends; TF32 would keep 10 bits of its 23.
+# float32 is float32 here as in the other back ends; TF32 would keep 10 bits of its 23. The provider
+# of TensorRT has no such option (https://github.com/microsoft/onnxruntime/issues/26029).
 _CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
 # By back end: the provider it is named for, then those that take what is left of the graph.
 _PROVIDERS = {

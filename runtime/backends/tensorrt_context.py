@@ -23,8 +23,6 @@ class Context:
         self.shapes: tuple[Shape, ...] = ()
         self._engine = engine
         self._context = engine.new_context()
-        # Only kept alive: the context does not own what it calls.
-        self._allocators: list[tensorrt.IOutputAllocator] = []
 
     def set_shapes(self, shapes: tuple[Shape, ...], profile: int) -> tuple[Shape, ...]:
         """Set the inputs' shapes, which the profile admits.
@@ -45,7 +43,7 @@ class Context:
                     context.set_input_shape(tensor.name, shape),
                     f"refuses shape {shape} of {tensor.name}",
                 )
-            self._check(not context.infer_shapes(), f"cannot infer shapes for {shapes}")
+            self._infer(shapes)
             self.shapes = shapes
         return tuple(lengths(context.get_tensor_shape(t.name)) for t in self._engine.outputs)
 
@@ -55,9 +53,16 @@ class Context:
         except RuntimeError as error:  # here the binding raises, and returns True otherwise
             raise self._engine.failure(f"refuses optimisation profile {profile}") from error
 
+    def _infer(self, shapes: tuple[Shape, ...]) -> None:
+        what = f"cannot infer shapes for {shapes}"
+        try:
+            unset = self._context.infer_shapes()
+        except RuntimeError as error:  # shapes that contradict each other within the graph
+            raise self._engine.failure(what) from error
+        self._check(not unset, what)
+
     def set_allocator(self, name: str, allocator: tensorrt.IOutputAllocator) -> None:
-        """Let TensorRT ask `allocator` for the memory of an output."""
-        self._allocators.append(allocator)
+        """Let TensorRT ask `allocator`, which the context keeps, for the memory of an output."""
         self._check(
             self._context.set_output_allocator(name, allocator), f"refuses an allocator of {name}"
         )

@@ -12,7 +12,7 @@ from runtime.cuda_device import Device
 from runtime.cuda_memory import DeviceBuffer
 from runtime.cuda_stream import Stream
 from runtime.errors import EngineError, one_line
-from runtime.tensorrt_logger import last_errors, make_logger
+from runtime.tensorrt_logger import last_errors, shared_logger
 
 if TYPE_CHECKING:
     import tensorrt
@@ -58,9 +58,8 @@ class LoadedEngine:
             EngineError: a plugin library or the plan cannot be used here.
         """
         self.stream = stream
-        self._logger = make_logger()
         self._memory = DeviceBuffer()
-        self._runtime: tensorrt.Runtime | None = _start(self._logger, version)
+        self._runtime: tensorrt.Runtime | None = _start(version)
         self._runtime.engine_host_code_allowed = host_code
         for library in plugins:
             load_plugins(self._runtime, library, version, device)
@@ -72,7 +71,7 @@ class LoadedEngine:
             serialised
         )
         if self._engine is None:
-            why = last_errors(self._logger)
+            why = last_errors()
             short = "memory" in why.lower()
             remedy = _MEMORY if short else "build the bundle again on this machine"
             raise EngineError(f"TensorRT {version} refuses {plan} ({why}); {remedy}")
@@ -90,15 +89,17 @@ class LoadedEngine:
         strategy = tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
-            why = last_errors(self._logger)
+            why = last_errors()
             raise EngineError(f"TensorRT cannot create an execution context ({why}); {_MEMORY}")
         nbytes = max(self._engine.device_memory_size_v2, 1)  # for the most demanding profile
         context.set_device_memory(self._memory.reserve(nbytes), nbytes)
+        # Plans are built with detailed markers, for the inspector; in launches they cost time.
+        context.nvtx_verbosity = tensorrt.ProfilingVerbosity.NONE
         return context
 
     def failure(self, what: str) -> EngineError:
         """An error in one line, with TensorRT's reason."""
-        return EngineError(f"TensorRT {what} ({last_errors(self._logger)})")
+        return EngineError(f"TensorRT {what} ({last_errors()})")
 
     def close(self) -> None:
         """Free engine, runtime and memory, when no context is left; twice is harmless.
@@ -111,13 +112,13 @@ class LoadedEngine:
         self._memory.close()
 
 
-def _start(logger: tensorrt.ILogger, version: str) -> tensorrt.Runtime:
+def _start(version: str) -> tensorrt.Runtime:
     import tensorrt
 
     try:
-        return tensorrt.Runtime(logger)
+        return tensorrt.Runtime(shared_logger())
     except TypeError as error:  # what the binding makes of a null pointer
         raise EngineError(
-            f"TensorRT {version} does not start ({last_errors(logger)}); install one for the CUDA "
+            f"TensorRT {version} does not start ({last_errors()}); install one for the CUDA "
             "version of the driver"
         ) from error

@@ -22,7 +22,7 @@ class GrowingOutput:
         self.error: EngineError | None = None  # that a callback could not raise through C++
 
     def allocator(self) -> tensorrt.IOutputAllocator:
-        """What TensorRT calls during a launch; it must live as long as the context."""
+        """What TensorRT calls during a launch."""
         import tensorrt
 
         output = self
@@ -33,11 +33,6 @@ class GrowingOutput:
 
             def reallocate_output_async(
                 self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
-            ) -> int:
-                return self.reallocate_output(tensor_name, memory, size, alignment)
-
-            def reallocate_output(
-                self, tensor_name: str, memory: int, size: int, alignment: int
             ) -> int:
                 try:
                     return output.buffer.reserve(size)

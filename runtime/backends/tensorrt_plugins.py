@@ -46,7 +46,7 @@ def load_plugins(runtime: tensorrt.Runtime, path: Path, version: str, device: De
     except Exception as error:  # the binding raises what pybind11 does, e.g. for a null handle
         raise EngineError(f"TensorRT refuses {path} ({one_line(error)}); {_AGAIN}") from error
     if handle is None:
-        why = last_errors(runtime.logger)
+        why = last_errors()
         raise EngineError(f"TensorRT refuses {path} ({why}); {_AGAIN}")
 
 

@@ -107,7 +107,7 @@ SUBCLASSES = """
 import tensorrt as trt
 from engines.trt.listeners import Messages, make_logger, make_monitor
 from runtime.backends.tensorrt_outputs import GrowingOutput
-from runtime.tensorrt_logger import make_logger as make_runtime_logger
+from runtime.tensorrt_logger import shared_logger
 
 monitor = make_monitor(print, lambda: False)
 assert isinstance(monitor, trt.IProgressMonitor)
@@ -115,7 +115,7 @@ monitor.phase_start("build", "", 3)
 assert monitor.step_complete("build", 1) is True
 monitor.phase_finish("build")
 assert isinstance(GrowingOutput().allocator(), trt.IOutputAllocator)
-for logger in (make_logger(Messages()), make_runtime_logger()):
+for logger in (make_logger(Messages()), shared_logger()):
     assert isinstance(logger, trt.ILogger)
     logger.log(trt.ILogger.ERROR, "a message")
 """

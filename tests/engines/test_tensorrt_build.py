@@ -82,6 +82,7 @@ def test_a_refused_build_keeps_the_older_plan(machine: Machine) -> None:
     linear = {
         "Name": "fc2", "LayerType": "gemm", "Inputs": [{"Format/Datatype": "Half"}],
         "Outputs": [{"Format/Datatype": "Half"}], "Metadata": "[ONNX Layer: fc2]",
+        "TacticName": "sm80_xmma_gemm_f16f16_f16f32_f32_nt_n_tilesize128x128x32_stage4",
     }  # fmt: skip
     scenario = json.loads(machine.scenario_file.read_text())
     machine.scenario_file.write_text(json.dumps({**scenario, "engine": {"Layers": [linear]}}))
@@ -212,6 +213,14 @@ def test_an_engine_that_does_not_load_is_no_plan(
     assert "does not load (magic tag)" in refusal(machine)
 
 
+def test_types_that_the_inspector_keeps_to_itself_do_not_stop_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Machine(tmp_path, monkeypatch, context=False).build()
+    assert plan.layers == {"int8": 1, "other": 1}  # the first by the name of its kernel
+    assert list(plan.notes) == []
+
+
 def test_warnings_of_tensorrt_become_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = {"build": [["WARNING", "tight\nmemory"], ["INFO", "hello"], ["WARNING", "tight\nmemory"]]}
     machine = Machine(tmp_path, monkeypatch, log=log)
@@ -234,7 +243,9 @@ def test_warnings_of_tensorrt_become_notes(tmp_path: Path, monkeypatch: pytest.M
             (Profile({"pixel_values": ((1,), (1,), (1,))}),), {},
             "the shape (1,), the graph has (-1, 3, 224, 224)", id="rank",
         ),
-        pytest.param((BATCHES,), {"profile": "raises"}, "inconsistent shape", id="tensorrt-raises"),
+        pytest.param(
+            (BATCHES,), {"profile": "raises"}, "TensorRT refuses the shapes", id="tensorrt-raises"
+        ),
         pytest.param((BATCHES,), {"profile": "refused"}, "refuses the profile", id="tensorrt-says"),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from runtime.errors import EngineError
 
 I8_KERNEL = "sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize64x64x64_stage4_tensor16x8x32"
 F16_KERNEL = "sm80_xmma_gemm_f16f16_f16f32_f32_nt_n_tilesize128x128x32_stage4"
+TF32_KERNEL = "sm80_xmma_gemm_f32f32_tf32f32_f32_nn_n_tilesize64x128x16_stage4"
 
 
 def tensor(kind: str, version: int) -> dict[str, Any]:
@@ -66,15 +67,20 @@ def test_int8_products_are_recognised(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("found", "precision"),
     [
-        pytest.param(layer("a", "Half|Half", "Int8"), "fp16", id="only-its-output-is-int8"),
-        pytest.param(layer("a", "Half", version=11), "fp16", id="of-11"),
-        pytest.param(layer("a", "Row major linear FP32"), "fp32", id="fp32"),
+        pytest.param(
+            layer("a", "Half|Half", "Int8", TacticName=F16_KERNEL), "fp16",
+            id="only-its-output-is-int8",
+        ),
+        pytest.param(layer("a", "Half", version=11, TacticName=F16_KERNEL), "fp16", id="of-11"),
+        pytest.param(
+            layer("a", "Row major linear FP32", TacticName=TF32_KERNEL), "fp32", id="fp32"
+        ),
         pytest.param(layer("a", "Half", LayerType="PluginV3"), "fp16", id="plugin"),
         pytest.param(
             layer("a", LayerType="CaskGemmConvolution", TacticName=F16_KERNEL), "fp16", id="kernel"
         ),
     ],
-)
+)  # fmt: skip
 def test_an_int8_node_in_float_is_refused(found: dict[str, Any], precision: str) -> None:
     with pytest.raises(EngineError) as caught:
         check({"a": "int8"}, found)
@@ -95,8 +101,18 @@ def test_a_fused_kernel_is_refused_on_its_name() -> None:
         pytest.param([layer("other", "Half")], id="no-layer-carries-it"),
         pytest.param([layer("a", "Half", LayerType="kgen")], id="not-a-product"),
         pytest.param([layer("a")], id="types-not-told"),
+        pytest.param([layer("a", "N/A due to dynamic shapes")], id="shapes-not-set"),
+        pytest.param([layer("a", "Half", "Half")], id="kernel-without-a-name"),
+        pytest.param(
+            [layer("a", "Half", "Half", TacticName="__myl_QuaFcMulAdd_0x5a3f")],
+            id="kernel-that-quantises-what-it-reads",
+        ),
         pytest.param([layer("a b", "Half", TacticName="_gemm_mha_v2")], id="fused-attention"),
         pytest.param([layer("a c", "Half", TacticName=F16_KERNEL)], id="nodes-that-differ"),
+        pytest.param(
+            [layer("a", LayerType="PluginV3"), layer("a", "Half", TacticName=F16_KERNEL)],
+            id="plugin-without-types",
+        ),
         pytest.param([layer("a", "Half", LayerType="Myelin")], id="region"),
         pytest.param([layer("a", "Half", Name="{ForeignNode[a...b]}")], id="foreign-node"),
         pytest.param(
@@ -115,8 +131,11 @@ def test_what_cannot_be_told_is_noted(found: list[dict[str, Any]]) -> None:
 def test_nodes_are_told_apart(separator: str) -> None:
     names = ["blocks[0]/fc1", "blocks[1]/fc1", "a b"]
     metadata = separator.join(f"[ONNX Layer: {name}]" for name in names)
-    (found,) = read_layers(json.dumps({"Layers": [layer("", Metadata=metadata)]}))
-    assert found.nodes == set(names)
+    text = json.dumps({"Layers": [layer("", Metadata=metadata)]})
+    raw = text.replace(json.dumps(separator)[1:-1], separator)  # a control character as it is
+    for each in (text, raw):
+        (found,) = read_layers(each)
+        assert found.nodes == set(names)
 
 
 def test_a_name_that_only_begins_alike_is_another_node() -> None:
@@ -132,7 +151,7 @@ def test_an_inspector_without_layers_is_noted(text: str) -> None:
 
 def test_a_graph_that_was_never_lowered_to_fp16_is_refused() -> None:
     with pytest.raises(EngineError, match="a came out in fp32, the graph asks for fp16"):
-        check({"a": "fp16"}, layer("a", "Float", "Float"))
+        check({"a": "fp16"}, layer("a", "Float", "Float", TacticName="ampere_sgemm_128x64_nn"))
 
 
 @pytest.mark.parametrize(
@@ -158,9 +177,10 @@ def test_layers_are_counted_by_what_they_read() -> None:
         "Row major linear BFloat16 format", "Row major linear FP8 format", "Int32",
         "Row major linear UInt8 format", "",
     ]  # fmt: skip
-    layers = read_layers(json.dumps({"Layers": [layer("a", kind) for kind in kinds]}))
+    whole = layer("a", "Float", "Float", Name="{ForeignNode[a...b]}")  # its inside is not told
+    layers = read_layers(json.dumps({"Layers": [whole, *(layer("a", kind) for kind in kinds)]}))
     assert count_precisions(layers) == {
-        "int8": 1, "fp16": 2, "fp32": 1, "bf16": 1, "fp8": 1, "other": 3
+        "int8": 1, "fp16": 2, "fp32": 1, "bf16": 1, "fp8": 1, "other": 4
     }  # fmt: skip
 
 
@@ -168,4 +188,4 @@ def test_kernels_of_volta_in_half_are_not_taken_for_int8() -> None:
     (found,) = read_layers(
         json.dumps({"Layers": [layer("a", "Half", TacticName="volta_s884gemm_fp16_128x64_ldg8")]})
     )
-    assert found.kernel == "fp16"
+    assert found.reads == {"fp16"}

@@ -10,12 +10,20 @@ from __future__ import annotations
 import enum
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.fakes.tensorrt_runtime import (
+    DataType,
+    ExecutionContextAllocationStrategy,
+    TensorIOMode,
+    TensorLocation,
+)
 
 _Made = TypeVar("_Made")
 
@@ -198,7 +206,7 @@ class IOptimizationProfile:
 
     def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None:
         if _scenario().get("profile") == "raises":
-            raise ValueError("inconsistent\nshape")
+            raise RuntimeError("Shape provided for min is inconsistent\nwith other shapes.")
         self._shapes[input] = [min, opt, max]
 
 
@@ -301,16 +309,64 @@ def _steps() -> Iterator[int]:
         yield 3
 
 
+class IExecutionContext:
+    _shapes: dict[str, tuple[int, ...]]
+
+    def set_input_shape(self, name: str, shape: Any) -> bool:
+        self._shapes[name] = tuple(shape)
+        return True
+
+
 class EngineInspector:
     _text: str
+    execution_context: IExecutionContext | None = None
 
     def get_engine_information(self, format: LayerInformationFormat) -> str:
         assert format is LayerInformationFormat.JSON
-        return self._text
+        shapes = {**_scenario()["inputs"]}
+        if self.execution_context is not None:
+            shapes |= self.execution_context._shapes
+        if not any(-1 in shape for shape in shapes.values()):
+            return self._text
+        # What NVIDIA's does where shapes are open (`IEngineInspector::setExecutionContext`).
+        hidden = r'\1"N/A due to dynamic shapes"'
+        return re.sub(r'("(?:Format/)?Data[tT]ype": )"[^"]*"', hidden, self._text)
 
 
 class ICudaEngine:
     _text: str
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(_scenario()["inputs"])
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return max(len(_asked["profiles"]), 1)
+
+    def get_tensor_name(self, index: int) -> str:
+        return str([*_scenario()["inputs"]][index])
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType.FLOAT
+
+    def get_tensor_location(self, name: str) -> TensorLocation:
+        return TensorLocation.DEVICE
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        return Dims(_scenario()["inputs"][name])
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
+        return list(_asked["profiles"][profile_index][name])
+
+    def create_execution_context(self, strategy: Any) -> IExecutionContext | None:
+        # Nothing is run: memory for activations would be wasted.
+        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        no_context = _scenario().get("context") is False
+        return None if no_context else _make(IExecutionContext, _shapes={})
 
     def create_engine_inspector(self) -> EngineInspector:
         return _make(EngineInspector, _text=self._text)

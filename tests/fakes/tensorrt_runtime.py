@@ -3,8 +3,9 @@
 Every public name and parameter is NVIDIA's, as in tensorrt 10.3 and 11.4; what has an underscore is
 the fake's. A plan is made by `_plan`: JSON that names a function of `_FUNCTIONS`, which numpy
 computes when the stream gets there. What NVIDIA leaves undefined is an error here: a graph replayed
-after its context changed or was freed, and memory that is not aligned or not alive. As with
-NVIDIA's bindings, a context keeps its engine alive, that its runtime, and that its logger.
+after its context changed or was freed, memory that is not aligned or not alive, and a second logger
+beside the one that TensorRT holds on to. As with NVIDIA's bindings, a context keeps its engine
+alive, that its runtime, and that its logger; and calls raise where theirs do.
 """
 
 from __future__ import annotations
@@ -91,6 +92,11 @@ class ExecutionContextAllocationStrategy(enum.Enum):
     USER_MANAGED = enum.auto()
 
 
+class ProfilingVerbosity(enum.Enum):
+    NONE = enum.auto()
+    DETAILED = enum.auto()
+
+
 class Dims:
     """Lengths by index; like NVIDIA's, it is no tuple."""
 
@@ -146,6 +152,8 @@ class IPluginRegistry:
 class Runtime:
     def __init__(self, logger: Any) -> None:
         assert logger._initialised
+        # TensorRT keeps one pointer to a logger for all runtimes; see `tensorrt_logger`.
+        assert all(each._logger is logger for each in _alive if isinstance(each, Runtime))
         if "Runtime" in _refused:
             _say(logger, "CUDA initialization failure with error: 35")
             raise TypeError("pybind11::init(): factory function returned nullptr")
@@ -153,10 +161,6 @@ class Runtime:
         self._registry = IPluginRegistry(self._logger)
         self.engine_host_code_allowed = False
         _alive.add(self)
-
-    @property
-    def logger(self) -> Any:
-        return self._logger
 
     def get_plugin_registry(self) -> IPluginRegistry:
         return self._registry
@@ -230,6 +234,8 @@ class ICudaEngine:
 
 
 class IExecutionContext:
+    nvtx_verbosity = ProfilingVerbosity.DETAILED  # as the plan was built
+
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine, self._spec = engine, engine._spec
         self._logger, self._names = engine._logger, engine._names
@@ -271,6 +277,9 @@ class IExecutionContext:
         self._warm = False
 
     def infer_shapes(self) -> list[str]:
+        if "infer_shapes" in _refused:
+            _say(self._logger, "Reshape: -1 wildcard solution does not fit")
+            raise RuntimeError("infer_shapes error code: -1")
         return [name for name in self._spec["inputs"] if name not in self._shapes]
 
     def get_tensor_shape(self, name: str) -> Dims:
@@ -288,7 +297,7 @@ class IExecutionContext:
 
     def set_output_allocator(self, name: str, output_allocator: Any) -> bool:
         assert output_allocator._initialised
-        self._allocators[name] = weakref.ref(output_allocator)
+        self._allocators[name] = output_allocator
         return True
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
@@ -300,6 +309,7 @@ class IExecutionContext:
     def execute_async_v3(self, stream_handle: int) -> bool:
         _calls.append("execute_async_v3")
         stream = _MACHINE.stream(stream_handle)
+        assert self.nvtx_verbosity is ProfilingVerbosity.NONE, "markers that slow each launch"
         assert stream_handle != 0 and not self.infer_shapes()
         assert all(self._addresses[n] or n in self._allocators for n in self._names)
         if "execute_async_v3" in _refused:
@@ -335,7 +345,7 @@ class IExecutionContext:
         for name, value in self._compute(arrays).items():
             target = self._addresses[name]
             if name in self._allocators:
-                allocator = self._allocators[name]()
+                allocator = self._allocators[name]
                 target = allocator.reallocate_output_async(
                     name, target, max(value.nbytes, 1), 256, 0
                 )

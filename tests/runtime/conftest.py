@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.tensorrt_logger import _logger
 from tests.fakes import cuda_machine, cuda_runtime, tensorrt_runtime
 from tests.runtime.bundles import DETECTOR, MASKED, write_bundle
 
@@ -27,9 +28,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[cuda_machine.Machine]:
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda_runtime)
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_runtime)
     tensorrt_runtime._reset()
+    _logger.cache_clear()
     machine = cuda_machine.reset()
     yield machine
     machine.idle()
     gc.collect()  # an exception that a test caught may have kept objects in a cycle
     assert machine.left() == {}
     assert list(tensorrt_runtime._alive) == []
+    _logger.cache_clear()  # it is of the fake's class

@@ -14,7 +14,7 @@ from runtime.backends import open_session
 from runtime.backends.tensorrt_machine import tensorrt_version
 from runtime.cuda_device import current_device
 from runtime.manifest import EngineInfo
-from runtime.tensorrt_logger import last_errors, make_logger
+from runtime.tensorrt_logger import last_errors, shared_logger
 from tests.gpu_gate import unavailable
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
@@ -35,8 +35,7 @@ def plan(built_for: EngineInfo, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """relu(x) and the mean of each channel, in float32."""
     import tensorrt as trt
 
-    logger = make_logger()
-    builder = trt.Builder(logger)
+    builder = trt.Builder(shared_logger())
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     x = network.add_input("x", trt.DataType.FLOAT, trt.Dims([-1, 3, 8, 8]))
@@ -51,7 +50,7 @@ def plan(built_for: EngineInfo, tmp_path_factory: pytest.TempPathFactory) -> Pat
     profile.set_shape("x", *BATCHES)
     config.add_optimization_profile(profile)
     serialised = builder.build_serialized_network(network, config)
-    assert serialised is not None, last_errors(logger)
+    assert serialised is not None, last_errors()
     path = tmp_path_factory.mktemp("plan") / "model.plan"
     path.write_bytes(bytes(serialised))
     return path

@@ -215,6 +215,12 @@ def test_a_profile_that_tensorrt_refuses(opened: Open) -> None:
     refused(session, {"x": rows(8)}, r"refuses optimisation profile 1 \(profile is in use\)")
 
 
+def test_shapes_that_contradict_each_other_within_the_graph(opened: Open) -> None:
+    session = opened()
+    _refused.add("infer_shapes")
+    refused(session, {"x": rows(2)}, r"cannot infer shapes for \(\(2, 4\),\) \(Reshape: -1 wildc")
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -259,6 +265,13 @@ def test_a_failure_of_the_device_is_one_line(opened: Open, machine: Machine) -> 
         session.run({"x": rows(2)})
     assert caught.value.status == "cudaErrorIllegalAddress"
     del machine.failures["cudaStreamSynchronize"]
+
+
+def test_two_sessions_close_in_either_order(opened: Open) -> None:
+    first, second = opened(), opened()
+    first.close()
+    x = rows(2)
+    np.testing.assert_array_equal(second.run({"x": x})["y"], 2 * x + 1)
 
 
 def test_closing_twice(opened: Open) -> None:
