@@ -54,6 +54,8 @@ class Engine:
         self._session: Session | None = session
         self._lock = threading.Lock()
         batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else 1
+        if isinstance(session, DeviceSession):
+            max_batch = min(max_batch, session.largest_batch)
         self._chunk = max_batch if isinstance(batch, str) else batch
 
     @classmethod
@@ -72,7 +74,8 @@ class Engine:
             verify: run the golden probes, as is right at the first load on a device.
             threads: CPU threads of one inference; None leaves the choice to the back end. Of no
                 effect on a GPU.
-            max_batch: the most frames that `engine(frames)` infers at once.
+            max_batch: the most frames that `engine(frames)` infers at once; fewer where the
+                engine was built for fewer.
 
         Raises:
             EngineError: the bundle is damaged, newer than this runtime, needs a back end that

@@ -162,7 +162,7 @@ def _inspect(
     context = engine.create_execution_context(strategy)  # must outlive the inspection
     if context is not None:  # else the names of kernels have to do
         for tensor in read_tensors(engine)[0]:
-            _, largest = tensor.profiles[0]
+            largest = tensor.profiles[0][-1]
             context.set_input_shape(tensor.name, largest)
         inspector.execution_context = context
     return read_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))

@@ -44,6 +44,10 @@ class Session(Protocol):
 class DeviceSession(Session, Protocol):
     """A session that also runs on arrays in its device's memory."""
 
+    @property
+    def largest_batch(self) -> int:
+        """Images at most that it was built to take at once."""
+
     def adopt(self, name: str, array: Any) -> DeviceArray:
         """See an array of another library, on a CUDA device, as the input `name` of the next run.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from runtime.backends.tensorrt_engine import LoadedEngine
 from runtime.backends.tensorrt_launch import Launcher
 from runtime.backends.tensorrt_machine import check_machine, tensorrt_version
-from runtime.backends.tensorrt_tensors import Shape, Tensor, choose_profile
+from runtime.backends.tensorrt_tensors import Shape, Tensor, choose_profile, largest_batch
 from runtime.cuda_device import CudaError, current_device, using_device
 from runtime.cuda_memory import DeviceBuffer, PinnedBuffer
 from runtime.cuda_stream import Stream
@@ -58,6 +58,11 @@ class TensorRtSession:
             resources.callback(self._launcher.close)
             resources.callback(self._stream.synchronise)  # before anything is freed
             self._resources = resources.pop_all()
+
+    @property
+    def largest_batch(self) -> int:
+        """See `DeviceSession.largest_batch`."""
+        return largest_batch(self._engine.inputs)
 
     def adopt(self, name: str, array: Any) -> DeviceArray:
         """See `DeviceSession.adopt`."""

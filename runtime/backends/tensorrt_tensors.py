@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,19 +36,25 @@ class Tensor:
     Attributes:
         name: in the ONNX graph, and in the engine.
         dtype: as numpy's.
-        profiles: least and greatest shape by optimisation profile; of inputs only.
+        profiles: by optimisation profile the least shape, the one it is tuned for, and the
+            greatest; of inputs only.
     """
 
     name: str
     dtype: np.dtype[Any]
-    profiles: tuple[tuple[Shape, Shape], ...] = ()
+    profiles: tuple[tuple[Shape, Shape, Shape], ...] = ()
 
     def admits(self, shape: Shape, profile: int) -> bool:
         """Whether a profile of this input holds `shape`."""
-        low, high = self.profiles[profile]
+        low, _, high = self.profiles[profile]
         return len(shape) == len(low) and all(
             a <= n <= b for a, n, b in zip(low, shape, high, strict=True)
         )
+
+    def distance(self, shape: Shape, profile: int) -> float:
+        """How far `shape` is from what a profile is tuned for: |log| of the ratios of lengths."""
+        tuned = self.profiles[profile][1]
+        return sum(abs(math.log(n / o)) for n, o in zip(shape, tuned, strict=True) if n != o)
 
 
 def lengths(dims: tensorrt.Dims) -> Shape:
@@ -84,19 +91,25 @@ def read_tensors(engine: tensorrt.ICudaEngine) -> tuple[tuple[Tensor, ...], tupl
     return tuple(inputs), tuple(outputs)
 
 
-def _bounds(engine: tensorrt.ICudaEngine, name: str, profile: int) -> tuple[Shape, Shape]:
-    """Least and greatest shape of an input in a profile; a fixed shape has no profile."""
+def _bounds(engine: tensorrt.ICudaEngine, name: str, profile: int) -> tuple[Shape, Shape, Shape]:
+    """The shapes of an input in a profile; a fixed shape has none."""
     fixed = lengths(engine.get_tensor_shape(name))
     if -1 not in fixed:
-        return fixed, fixed
-    low, _, high = engine.get_tensor_profile_shape(name, profile)
-    return lengths(low), lengths(high)
+        return fixed, fixed, fixed
+    low, tuned, high = engine.get_tensor_profile_shape(name, profile)
+    return lengths(low), lengths(tuned), lengths(high)
+
+
+def largest_batch(tensors: Sequence[Tensor]) -> int:
+    """The longest first axis that some profile admits for all inputs."""
+    counts = range(len(tensors[0].profiles))
+    return max(min(tensor.profiles[p][2][0] for tensor in tensors) for p in counts)
 
 
 def choose_profile(
     tensors: Sequence[Tensor], arrays: Mapping[str, npt.NDArray[Any] | DeviceArray]
 ) -> int:
-    """The first optimisation profile that admits the shapes of all inputs.
+    """The optimisation profile that is tuned most nearly for the shapes, of those that admit them.
 
     Raises:
         EngineError: other names or dtypes than the engine's, or no profile does; the message
@@ -111,12 +124,18 @@ def choose_profile(
                 f"{tensor.name} is {arrays[tensor.name].dtype}, the engine takes {tensor.dtype}"
             )
     count = len(tensors[0].profiles)
-    for profile in range(count):
-        if all(tensor.admits(arrays[tensor.name].shape, profile) for tensor in tensors):
-            return profile
+    admitting = [
+        profile
+        for profile in range(count)
+        if all(tensor.admits(arrays[tensor.name].shape, profile) for tensor in tensors)
+    ]
+    if admitting:
+        return min(
+            admitting, key=lambda p: sum(t.distance(arrays[t.name].shape, p) for t in tensors)
+        )
     shapes = ", ".join(f"{name} {arrays[name].shape}" for name in names)
     known = "; or ".join(
-        ", ".join(f"{t.name} {t.profiles[p][0]}..{t.profiles[p][1]}" for t in tensors)
+        ", ".join(f"{t.name} {t.profiles[p][0]}..{t.profiles[p][2]}" for t in tensors)
         for p in range(count)
     )
     raise EngineError(

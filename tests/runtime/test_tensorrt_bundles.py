@@ -150,11 +150,20 @@ def test_other_back_ends_take_numpy_arrays_only(machine: Machine, bundle: Path) 
     batch.free()
 
 
+def test_more_frames_than_the_engine_takes_at_once(machine: Machine, tmp_path: Path) -> None:
+    small = [[[1, 3, 8, 8]] * 3, [[1, 3, 8, 8], [3, 3, 8, 8], [3, 3, 8, 8]]]
+    plan = _plan("mean_colour", {"pixel_values": ["FLOAT", small]}, {"logits": "FLOAT"})
+    with Engine.load(write(tmp_path / "small", plan=plan), max_batch=8) as engine:
+        frames = [solid(255, 0, 0), solid(0, 0, 255)] * 4
+        labels = [prediction.top[0].label for prediction in engine(frames)]
+        assert labels == [engine(frames[:1])[0].top[0].label, labels[1]] * 4
+
+
 def test_a_batch_outside_every_profile(machine: Machine, tmp_path: Path) -> None:
     with Engine.load(write(tmp_path / "orin"), max_batch=16) as engine:
         with pytest.raises(EngineError, match=r"found pixel_values \(9, 3, 8, 8\), .* admit"):
-            engine([solid(1, 2, 3)] * 9)
-        assert len(engine([solid(1, 2, 3)] * 8)) == 8
+            engine.infer(np.zeros((9, 3, 8, 8), np.float32))
+        assert engine.infer(np.zeros((8, 3, 8, 8), np.float32))["logits"].shape[0] == 8
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from runtime import EngineError
 from runtime.backends import Session, open_session
+from runtime.backends.tensorrt_tensors import choose_profile
 from runtime.cuda_device import CudaError
 from tests.fakes import tensorrt_runtime
 from tests.fakes.cuda_machine import Machine
@@ -200,6 +201,25 @@ def test_the_profile_that_admits_the_shapes_is_used(opened: Open) -> None:
     )
     refused(session, {"x": np.zeros(4, np.float32)}, r"found x \(4,\)")
     assert session.run({"x": rows(2)})["y"].shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "profile"),
+    [
+        pytest.param((2, 4), 0, id="lying"),
+        pytest.param((4, 2), 1, id="standing"),
+        pytest.param((3, 3), 0, id="as-near-to-both"),
+    ],
+)
+def test_of_several_profiles_the_one_tuned_nearest_is_used(
+    opened: Open, shape: tuple[int, int], profile: int
+) -> None:
+    profiles = [[[1, 1], [2, 4], [4, 4]], [[1, 1], [4, 2], [4, 4]]]
+    session = opened(_plan("affine", {"x": ["FLOAT", profiles]}, {"y": "FLOAT"}))
+    tensors = session._engine.inputs
+    x = np.ones(shape, np.float32)
+    assert choose_profile(tensors, {"x": x}) == profile
+    np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x + 1)
 
 
 def test_an_input_of_fixed_shape(opened: Open) -> None:
