@@ -49,7 +49,7 @@ def compile_library(
     nvcc = _tool(
         "nvcc",
         shutil.which("nvcc") or (str(_NVCC) if _NVCC.is_file() else None),
-        "sudo apt-get install cuda-nvcc-12-6, or the one whose number is your CUDA's",
+        "sudo apt-get install cuda-nvcc-12-6 cuda-cudart-dev-12-6, or those of your CUDA",
     )
     kinds = ", ".join(f"sm_{architecture}" for architecture in architectures) or "every GPU"
     say(f"compiling the attention plugins for {kinds} (some minutes)")

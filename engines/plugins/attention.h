@@ -31,7 +31,7 @@ struct FusedAttention
     void const* value;      ///< (batch, heads, keys, value_size)
     void const* bias;       ///< null, or read at the sum of index * bias_stride
     void* output;           ///< (batch, heads, queries, value_size)
-    int64_t bias_stride[4]; ///< in elements: batch, head, query, key; 0 where broadcast
+    int64_t bias_stride[4]; ///< in elements: batch, head, query, key (1); 0 where broadcast
     int32_t batch;
     int32_t heads;
     int32_t queries;
@@ -42,7 +42,8 @@ struct FusedAttention
     Type type;
 };
 
-/// Swin's shifted-window attention; the map is read and written where it lies, unshifted.
+/// Swin's shifted-window attention; the map, of less than 2**31 tokens, is read and written where
+/// it lies, unshifted.
 struct WindowAttention
 {
     void const* qkv;  ///< (batch, height, width, 3 * heads * size), of `type`
@@ -67,6 +68,7 @@ struct WindowAttention
 /// Enqueues the operator on `stream` (a cudaStream_t).
 ///
 /// Returns a cudaError_t: cudaErrorInvalidValue for what the structure's comments do not allow,
-/// cudaErrorInvalidDeviceFunction where the library holds no code for this device.
+/// cudaErrorInvalidDeviceFunction or cudaErrorNoKernelImageForDevice where the library holds no
+/// code for this device. A row whose every score is -inf gives NaN, as softmax does.
 VITRINE_API int vitrine_fused_attention(vitrine::FusedAttention const* problem, void* stream);
 VITRINE_API int vitrine_window_attention(vitrine::WindowAttention const* problem, void* stream);

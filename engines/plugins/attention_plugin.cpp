@@ -53,10 +53,11 @@ bool AttentionPlugin::read(nvinfer1::PluginFieldCollection const* fields)
         if (found == nullptr && !attribute.required)
             continue;
         bool const is_float = attribute.type == nvinfer1::PluginFieldType::kFLOAT32;
-        if (found == nullptr || found->data == nullptr || found->type != attribute.type)
+        if (found == nullptr || found->data == nullptr || found->length != 1 ||
+            found->type != attribute.type)
         {
-            log_error(getPluginName(), std::string("attribute ") + attribute.name +
-                                           (found == nullptr ? " is missing" : " has another type") +
+            char const* const why = found == nullptr ? " is missing" : " has another type";
+            log_error(getPluginName(), std::string("attribute ") + attribute.name + why +
                                            "; expected one " + (is_float ? "float32" : "int32"));
             return false;
         }

@@ -18,47 +18,94 @@ template <int kHead, int kTiles>
 constexpr int kSharedHalves =
     (kWarps * 16 * kTiles + 4 * kTileKeys<kHead, kTiles>)*kStride<kHead>;
 
-/// Starts copying rows `first` to `first + count` of a (total, width) matrix into a tile.
+/// Starts copying kRows rows of a (total, width) matrix, from `first` on, into a tile.
 /// What is outside the matrix becomes zero.
-template <int kHead>
+template <int kHead, int kRows>
 __device__ __forceinline__ void start_rows(
-    __half* tile, __half const* matrix, int first, int count, int total, int width)
+    __half* tile, __half const* matrix, int first, int total, int width)
 {
-    constexpr int kChunks = kHead / 8;
-    for (int i = threadIdx.x; i < count * kChunks; i += kWarps * 32)
+    constexpr int kThreads = kWarps * 32;
+    constexpr int kChunks = kRows * kHead / 8;
+#pragma unroll
+    for (int step = 0; step < kChunks; step += kThreads)
     {
-        int const row = i / kChunks;
-        int const column = i % kChunks * 8;
-        bool const valid = first + row < total && column < width;
-        start_copy(tile + row * kStride<kHead> + column,
-                   matrix + (valid ? static_cast<int64_t>(first + row) * width + column : 0),
-                   valid);
+        int const i = step + threadIdx.x;
+        if (kChunks % kThreads != 0 && i >= kChunks)
+            break;
+        int const row = i / (kHead / 8);
+        int const column = i % (kHead / 8) * 8;
+        // The address must be good even where nothing is read from it.
+        __half const* const source =
+            matrix + static_cast<int64_t>(min(first + row, total - 1)) * width;
+        start_copy(tile + row * kStride<kHead> + column, source + (column < width ? column : 0),
+                   first + row < total && column < width);
     }
 }
 
-/// Scales the scores of 16 rows, adds the bias, and masks keys that do not exist.
-template <int kFragments>
-__device__ __forceinline__ void finish_scores(float (&scores)[kFragments][4],
-                                              FusedAttention const& p, __half const* bias,
-                                              int first_row, int first_key)
+/// Scales the scores of 16 rows and adds the bias. kWhole: all of these keys exist.
+template <bool kWhole, int kFragments>
+__device__ __forceinline__ void add_bias(float (&scores)[kFragments][4], FusedAttention const& p,
+                                         __half const* bias, int first_row, int first_key)
 {
     int const lane = threadIdx.x % 32;
+    int const step = static_cast<int>(p.bias_stride[3]);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+    {
+        int const row = min(first_row + lane / 4 + i / 2 * 8, p.queries - 1);
+        __half const* const line = bias + row * p.bias_stride[2];
+#pragma unroll
+        for (int n = 0; n < kFragments; ++n)
+        {
+            int const key = first_key + n * 8 + lane % 4 * 2 + i % 2;
+            int const existing = kWhole ? key : min(key, p.keys - 1);
+            scores[n][i] = fmaf(scores[n][i], p.scale, __half2float(line[existing * step]));
+        }
+    }
+}
+
+/// Scores of keys from the `count`-th on become -inf.
+template <int kFragments>
+__device__ __forceinline__ void mask(float (&scores)[kFragments][4], int count)
+{
+    int const first = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int n = 0; n < kFragments; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-        {
-            int const row = min(first_row + lane / 4 + i / 2 * 8, p.queries - 1);
-            int const key = first_key + n * 8 + lane % 4 * 2 + i % 2;
-            if (key >= p.keys)
+            if (first + n * 8 + i % 2 >= count)
                 scores[n][i] = -INFINITY;
-            else if (bias == nullptr)
-                scores[n][i] *= p.scale;
-            else
-                scores[n][i] = fmaf(scores[n][i], p.scale,
-                                    __half2float(bias[row * p.bias_stride[2] +
-                                                      key * p.bias_stride[3]]));
-        }
+}
+
+/// A warp's queries against one tile of keys and values. kWhole: all keys of the tile exist.
+template <bool kWhole, int kHead, int kTiles>
+__device__ __forceinline__ void attend(float (&output)[kTiles][kHead / 8][4], Rows (&rows)[kTiles],
+                                       unsigned const (&query)[kTiles][kHead / 16][4],
+                                       __half const* key, __half const* value,
+                                       FusedAttention const& p, __half const* bias, int first_row,
+                                       int first_key)
+{
+    constexpr int kKeys = kTileKeys<kHead, kTiles>;
+    int const count = kWhole ? kKeys : p.keys - first_key;
+    float const factor = bias == nullptr ? p.scale * kLog2E : kLog2E;
+    float scores[kTiles][kKeys / 8][4];
+    score<kTiles, kHead, kKeys>(scores, query, key, count);
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile)
+    {
+        if (bias != nullptr)
+            add_bias<kWhole>(scores[tile], p, bias, first_row + tile * 16, first_key);
+        if (!kWhole)
+            mask(scores[tile], count);
+        float shrink[2];
+        online_softmax(scores[tile], factor, rows[tile], shrink);
+#pragma unroll
+        for (int n = 0; n < kHead / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                output[tile][n][i] *= shrink[i / 2];
+    }
+    mix<kTiles, kHead, kKeys>(output, scores, value, count);
 }
 
 /// A block owns 64 * kTiles queries of one head, a warp 16 * kTiles of them.
@@ -86,10 +133,11 @@ __global__ void __launch_bounds__(kWarps * 32) fused_attention(FusedAttention p)
 
     int const mine = threadIdx.x / 32 * 16 * kTiles;
     bool const active = first + mine < p.queries;
-    start_rows<kHead>(query, static_cast<__half const*>(p.query) + slice * p.queries * p.size,
-                      first, kQueries, p.queries, p.size);
-    start_rows<kHead>(keys, k, 0, kKeys, p.keys, p.size);
-    start_rows<kHead>(values, v, 0, kKeys, p.keys, p.value_size);
+    start_rows<kHead, kQueries>(query,
+                                static_cast<__half const*>(p.query) + slice * p.queries * p.size,
+                                first, p.queries, p.size);
+    start_rows<kHead, kKeys>(keys, k, 0, p.keys, p.size);
+    start_rows<kHead, kKeys>(values, v, 0, p.keys, p.value_size);
     finish_copies();
     __syncthreads();
 
@@ -102,27 +150,17 @@ __global__ void __launch_bounds__(kWarps * 32) fused_attention(FusedAttention p)
         if (start + kKeys < p.keys)
         {
             int const next = (buffer ^ 1) * kTile;
-            start_rows<kHead>(keys + next, k, start + kKeys, kKeys, p.keys, p.size);
-            start_rows<kHead>(values + next, v, start + kKeys, kKeys, p.keys, p.value_size);
+            start_rows<kHead, kKeys>(keys + next, k, start + kKeys, p.keys, p.size);
+            start_rows<kHead, kKeys>(values + next, v, start + kKeys, p.keys, p.value_size);
         }
-        if (active)
-        {
-            float scores[kTiles][kKeys / 8][4];
-            score<kTiles, kHead, kKeys>(scores, fragments, keys + buffer * kTile, p.keys - start);
-#pragma unroll
-            for (int tile = 0; tile < kTiles; ++tile)
-            {
-                float shrink[2];
-                finish_scores(scores[tile], p, bias, first + mine + tile * 16, start);
-                online_softmax(scores[tile], rows[tile], shrink);
-#pragma unroll
-                for (int n = 0; n < kHead / 8; ++n)
-#pragma unroll
-                    for (int i = 0; i < 4; ++i)
-                        output[tile][n][i] *= shrink[i / 2];
-            }
-            mix<kTiles, kHead, kKeys>(output, scores, values + buffer * kTile, p.keys - start);
-        }
+        __half const* const key = keys + buffer * kTile;
+        __half const* const value = values + buffer * kTile;
+        if (active && start + kKeys <= p.keys)
+            attend<true, kHead, kTiles>(output, rows, fragments, key, value, p, bias,
+                                        first + mine, start);
+        else if (active)
+            attend<false, kHead, kTiles>(output, rows, fragments, key, value, p, bias,
+                                         first + mine, start);
         finish_copies();
         __syncthreads();
     }
@@ -132,7 +170,8 @@ __global__ void __launch_bounds__(kWarps * 32) fused_attention(FusedAttention p)
     __half* const staged = query + mine * kStride<kHead>;
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile)
-        stage<__half, kHead>(staged + tile * 16 * kStride<kHead>, output[tile], rows[tile], 1.f);
+        stage<__half, kHead>(staged + tile * 16 * kStride<kHead>, output[tile], rows[tile], 1.f,
+                             kHead);
     auto* const target = static_cast<__half*>(p.output) + slice * p.queries * p.value_size;
     for (int i = threadIdx.x % 32; i < 16 * kTiles * kHead / 8; i += 32)
     {
@@ -168,7 +207,8 @@ cudaError_t launch_half(FusedAttention const& p, void* stream)
 {
     bool const whole_chunks = p.size % 8 == 0 && p.value_size % 8 == 0 && aligned(p.query) &&
                               aligned(p.key) && aligned(p.value) && aligned(p.output);
-    if (!whole_chunks)
+    // A positive scale does not change which score is the largest.
+    if (!whole_chunks || !(p.scale > 0.f))
         return launch_scalar(ScalarFused<__half>{p}, static_cast<int64_t>(p.batch) * p.heads,
                              stream);
     int const widest = std::max(p.size, p.value_size);
@@ -188,7 +228,8 @@ bool valid(FusedAttention const& p)
     bool const positive = p.batch >= 0 && p.heads >= 0 && p.queries >= 0 && p.keys > 0;
     bool const narrow = p.size > 0 && p.size <= kLargestHead && p.value_size > 0 &&
                         p.value_size <= kLargestHead;
-    return positive && narrow && (p.type == kFloat || p.type == kHalf);
+    bool const contiguous = p.bias_stride[3] == 0 || p.bias_stride[3] == 1;
+    return positive && narrow && contiguous && (p.type == kFloat || p.type == kHalf);
 }
 
 } // namespace

@@ -25,7 +25,7 @@ struct ScalarWindow : WindowAttention
 
         __device__ float part(int which, int token, int column) const
         {
-            int64_t const row = window.token(p, place(p, token)) * 3 + which;
+            int64_t const row = window.token(p, place(p, token)) * int64_t{3} + which;
             return load(static_cast<T const*>(p.qkv) + (row * p.heads + head) * p.size + column) *
                    p.qkv_scale;
         }
@@ -53,7 +53,7 @@ struct ScalarWindow : WindowAttention
     __host__ __device__ int size() const { return WindowAttention::size; }
     __device__ Slice slice(int64_t n) const
     {
-        return {*this, Window(*this, n / heads), static_cast<int>(n % heads)};
+        return {*this, Window(*this, static_cast<unsigned>(n / heads)), static_cast<int>(n % heads)};
     }
 };
 

@@ -142,12 +142,13 @@ struct Rows
     float sum[2] = {0.f, 0.f};
 };
 
-/// Replaces scores by exp(score - maximum so far), and says by what factor earlier sums shrink.
+/// Replaces scores by 2 ** (factor * (score - maximum so far)), and says by what earlier sums
+/// shrink. The factor is positive; it holds log2(e), and what scores were not yet scaled by.
 ///
 /// Online softmax: Milakov and Gimelshein 2018, algorithm 3.
 template <int kFragments>
 __device__ __forceinline__ void online_softmax(
-    float (&scores)[kFragments][4], Rows& rows, float (&shrink)[2])
+    float (&scores)[kFragments][4], float factor, Rows& rows, float (&shrink)[2])
 {
 #pragma unroll
     for (int row = 0; row < 2; ++row)
@@ -160,8 +161,8 @@ __device__ __forceinline__ void online_softmax(
         maximum = fmaxf(maximum, __shfl_xor_sync(kWholeWarp, maximum, 1));
         maximum = fmaxf(maximum, __shfl_xor_sync(kWholeWarp, maximum, 2));
         // With every key masked so far, subtracting -inf would give NaN.
-        float const base = maximum == -INFINITY ? 0.f : -maximum * kLog2E;
-        shrink[row] = power_of_two(fmaf(rows.maximum[row], kLog2E, base));
+        float const base = maximum == -INFINITY ? 0.f : -maximum * factor;
+        shrink[row] = power_of_two(fmaf(rows.maximum[row], factor, base));
         rows.maximum[row] = maximum;
         float sum = rows.sum[row] * shrink[row];
 #pragma unroll
@@ -169,7 +170,7 @@ __device__ __forceinline__ void online_softmax(
 #pragma unroll
             for (int i = row * 2; i < row * 2 + 2; ++i)
             {
-                scores[n][i] = power_of_two(fmaf(scores[n][i], kLog2E, base));
+                scores[n][i] = power_of_two(fmaf(scores[n][i], factor, base));
                 sum += scores[n][i];
             }
         rows.sum[row] = sum;
@@ -192,10 +193,11 @@ __device__ __forceinline__ void put_pair(signed char* target, float low, float h
 }
 
 /// Divides 16 rows by their sums, multiplies by `factor`, and leaves them as T in rows of a tile
-/// that this warp alone uses, from where they are written in whole chunks.
+/// that this warp alone uses, from where they are written in whole chunks. Columns from `size` on,
+/// a multiple of 8, become 0.
 template <class T, int kHead>
-__device__ __forceinline__ void stage(
-    __half* tile, float const (&output)[kHead / 8][4], Rows const& rows, float factor)
+__device__ __forceinline__ void stage(__half* tile, float const (&output)[kHead / 8][4],
+                                      Rows const& rows, float factor, int size)
 {
     int const lane = threadIdx.x % 32;
 #pragma unroll
@@ -204,12 +206,13 @@ __device__ __forceinline__ void stage(
         float sum = rows.sum[row];
         sum += __shfl_xor_sync(kWholeWarp, sum, 1);
         sum += __shfl_xor_sync(kWholeWarp, sum, 2);
-        float const weight = factor / sum;
+        float const weight = __fdividef(factor, sum); // the sum is far below 2 ** 126
         T* line = reinterpret_cast<T*>(tile + (lane / 4 + row * 8) * kStride<kHead>);
 #pragma unroll
         for (int n = 0; n < kHead / 8; ++n)
-            put_pair(line + n * 8 + lane % 4 * 2, output[n][row * 2] * weight,
-                     output[n][row * 2 + 1] * weight);
+            put_pair(line + n * 8 + lane % 4 * 2,
+                     n * 8 < size ? output[n][row * 2] * weight : 0.f,
+                     n * 8 < size ? output[n][row * 2 + 1] * weight : 0.f);
     }
     __syncwarp();
 }

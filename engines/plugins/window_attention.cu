@@ -15,21 +15,19 @@ struct WindowProblem : WindowAttention
     int blocks_per_head;
 };
 
-/// Largest window a kernel holds, in tokens; smaller ones leave fragments unused.
+/// Largest window a kernel holds, in tokens; smaller ones are padded to it.
 constexpr int kSmallWindow = 64;
 constexpr int kLargeWindow = kLargestWindow * kLargestWindow;
 
-__host__ __device__ inline int padded_tokens(WindowAttention const& p)
-{
-    return (p.window * p.window + 15) / 16 * 16;
-}
+constexpr int kPlaces = kLargeWindow * sizeof(Place); // bytes, a multiple of 16
 
-/// Halves of one buffer: queries, keys and values of a window and head.
-template <int kHead>
-__host__ __device__ int buffer_halves(WindowAttention const& p)
-{
-    return 3 * padded_tokens(p) * kStride<kHead>;
-}
+/// Halves of the queries of a window and head, or of its keys, or values.
+template <int kTokens, int kHead>
+constexpr int kPart = kTokens * kStride<kHead>;
+
+/// Halves of one buffer: queries, keys and values.
+template <int kTokens, int kHead>
+constexpr int kBuffer = 3 * kPart<kTokens, kHead>;
 
 __device__ __forceinline__ void start_chunk(__half* target, __half const* source)
 {
@@ -46,26 +44,26 @@ __device__ __forceinline__ void start_chunk(__half* target, signed char const* s
 }
 
 /// Starts loading a window's queries, keys and values of one head, 8 elements a thread and step.
-template <class T, int kHead>
+template <class T, int kTokens, int kHead>
 __device__ __forceinline__ void start_window(
     __half* buffer, Place const* places, WindowProblem const& p, Window const& window, int head)
 {
     constexpr int kChunks = kHead / 8;
-    int const tokens = p.window * p.window;
     int const channels = p.heads * p.size;
     auto const* const qkv = static_cast<T const*>(p.qkv) + head * p.size;
-    for (int i = threadIdx.x; i < tokens * kChunks; i += blockDim.x)
+#pragma unroll
+    for (int step = 0; step < kTokens * kChunks; step += kTokens * 2)
     {
-        int const token = i / kChunks;
-        int const column = i % kChunks * 8;
-        if (column >= p.size)
+        int const token = (step + threadIdx.x) / kChunks;
+        int const column = (step + threadIdx.x) % kChunks * 8;
+        if (token >= p.window * p.window || column >= p.size)
             continue;
-        T const* const source = qkv + window.token(p, places[token]) * 3 * channels + column;
+        T const* const source =
+            qkv + static_cast<int64_t>(window.token(p, places[token])) * (3 * channels) + column;
         __half* const target = buffer + token * kStride<kHead> + column;
 #pragma unroll
         for (int part = 0; part < 3; ++part)
-            start_chunk(target + part * padded_tokens(p) * kStride<kHead>,
-                        source + part * channels);
+            start_chunk(target + part * kPart<kTokens, kHead>, source + part * channels);
     }
 }
 
@@ -135,71 +133,83 @@ __device__ __forceinline__ void write_rows(__half const* tile, Place const* plac
             continue;
         T const* const staged =
             reinterpret_cast<T const*>(tile + row * kStride<kHead>) + column;
-        T* const target =
-            output + window.token(p, places[first_row + row]) * p.heads * p.size + column;
+        int64_t const token = window.token(p, places[first_row + row]);
+        T* const target = output + token * (p.heads * p.size) + column;
         *reinterpret_cast<Chunk*>(target) = *reinterpret_cast<Chunk const*>(staged);
     }
+}
+
+/// A warp's 16 queries of a window that lies in a buffer, from scores to the output.
+///
+/// All scores of a row fit in registers, so the softmax takes one pass.
+template <class T, int kTokens, int kHead>
+__device__ __forceinline__ void compute_window(
+    __half* buffer, unsigned const (&bias)[kTokens / 8][2], Place const* places,
+    WindowProblem const& p, Window const& window, int head, int first_row)
+{
+    __half* const query = buffer + first_row * kStride<kHead>;
+    __half const* const key = buffer + kPart<kTokens, kHead>;
+    unsigned fragments[1][kHead / 16][4];
+    float scores[1][kTokens / 8][4];
+    float output[1][kHead / 8][4] = {};
+    float shrink[2]; // of sums that do not exist yet
+    Rows rows;
+    load_query<1, kHead>(fragments, query);
+    score<1, kHead, kTokens>(scores, fragments, key, kTokens);
+    finish_scores<kTokens>(scores[0], bias, p.scale * p.qkv_scale * p.qkv_scale, window, places,
+                           first_row, p.shift > 0);
+    online_softmax(scores[0], kLog2E, rows, shrink);
+    mix<1, kHead, kTokens>(output, scores, key + kPart<kTokens, kHead>, kTokens);
+    stage<T, kHead>(query, output[0], rows, p.qkv_scale / p.output_scale, p.size);
+    write_rows<T, kHead>(query, places, p, window, head, first_row);
 }
 
 /// A block keeps one head and its bias, and walks over windows; a warp owns 16 of their queries.
 ///
 /// T is the type of the map, kTokens the most tokens of a window, kHead the head size rounded up.
-/// The whole score matrix of a window fits in registers, so its softmax takes one pass.
 template <class T, int kTokens, int kHead>
 __global__ void __launch_bounds__(kTokens * 2) window_attention(WindowProblem p)
 {
     auto* const places = reinterpret_cast<Place*>(shared_memory());
-    auto* const buffers = reinterpret_cast<__half*>(shared_memory() + kLargeWindow * 4);
-    int const half_window = padded_tokens(p) * kStride<kHead>;
-    for (int i = threadIdx.x; i < kLargeWindow; i += blockDim.x)
-        places[i] = place(p, min(i, p.window * p.window - 1));
-    // Rows and columns that no token fills stay zero: they meet weights of zero.
-    for (int i = threadIdx.x; i < p.buffers * buffer_halves<kHead>(p) / 8; i += blockDim.x)
+    auto* const buffers = reinterpret_cast<__half*>(shared_memory() + kPlaces);
+    int const tokens = p.window * p.window;
+    for (int i = threadIdx.x; i < kTokens; i += blockDim.x)
+        places[i] = place(p, min(i, tokens - 1));
+    // What no token fills is zero and stays it: products with NaN would be NaN.
+    for (int i = threadIdx.x; i < p.buffers * kBuffer<kTokens, kHead> / 8; i += blockDim.x)
         reinterpret_cast<uint4*>(buffers)[i] = make_uint4(0, 0, 0, 0);
     __syncthreads();
 
     int const head = blockIdx.x % p.heads;
     int const mine = threadIdx.x / 32 * 16;
-    int64_t const windows = count_windows(p);
-    int64_t n = blockIdx.x / p.heads;
-    start_window<T, kHead>(buffers, places, p, Window(p, n), head);
+    unsigned n = blockIdx.x / p.heads;
+    Window window(p, n);
+    start_window<T, kTokens, kHead>(buffers, places, p, window, head);
     unsigned bias[kTokens / 8][2];
     load_biases<kTokens>(bias, p, head, mine);
 
-    for (int buffer = 0; n < windows; n += p.blocks_per_head)
+    for (__half* buffer = buffers;;)
     {
         finish_copies();
         __syncthreads();
-        int64_t const next = n + p.blocks_per_head;
-        bool const early = p.buffers == 2;
-        if (early && next < windows)
-            start_window<T, kHead>(buffers + (buffer ^ 1) * buffer_halves<kHead>(p), places, p,
-                                   Window(p, next), head);
-
-        Window const window(p, n);
-        __half* const query = buffers + buffer * buffer_halves<kHead>(p) + mine * kStride<kHead>;
-        __half const* const key = buffers + buffer * buffer_halves<kHead>(p) + half_window;
-        unsigned fragments[1][kHead / 16][4];
-        float scores[1][kTokens / 8][4];
-        float output[1][kHead / 8][4] = {};
-        float shrink[2]; // of sums that do not exist yet
-        Rows rows;
-        load_query<1, kHead>(fragments, query);
-        score<1, kHead, kTokens>(scores, fragments, key, padded_tokens(p));
-        finish_scores<kTokens>(scores[0], bias, p.scale * p.qkv_scale * p.qkv_scale, window,
-                               places, mine, p.shift > 0);
-        online_softmax(scores[0], rows, shrink);
-        mix<1, kHead, kTokens>(output, scores, key + half_window, padded_tokens(p));
-        stage<T, kHead>(query, output[0], rows, p.qkv_scale / p.output_scale);
-        write_rows<T, kHead>(query, places, p, window, head, mine);
-
-        if (early)
-            buffer ^= 1;
-        else if (next < windows)
+        n += p.blocks_per_head;
+        bool const more = n < count_windows(p);
+        Window const next(p, n);
+        __half* const other = buffers + (buffer == buffers ? kBuffer<kTokens, kHead> : 0);
+        if (more && p.buffers == 2)
+            start_window<T, kTokens, kHead>(other, places, p, next, head);
+        if (mine < tokens)
+            compute_window<T, kTokens, kHead>(buffer, bias, places, p, window, head, mine);
+        if (!more)
+            return;
+        if (p.buffers == 2)
+            buffer = other;
+        else
         {
             __syncthreads(); // every warp is done with the only buffer
-            start_window<T, kHead>(buffers, places, p, Window(p, next), head);
+            start_window<T, kTokens, kHead>(buffers, places, p, next, head);
         }
+        window = next;
     }
 }
 
@@ -215,15 +225,15 @@ cudaError_t launch_window(WindowAttention const& arguments, void* stream)
 {
     WindowProblem p{arguments, 1, 1};
     std::size_t const most = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-    std::size_t const buffer = sizeof(__half) * buffer_halves<kHead>(p);
-    if (sizeof(T) == 2 && kLargeWindow * 4 + 2 * buffer <= most)
+    std::size_t const buffer = sizeof(__half) * kBuffer<kTokens, kHead>;
+    if (sizeof(T) == 2 && kPlaces + 2 * buffer <= most)
         p.buffers = 2;
-    std::size_t const shared = kLargeWindow * 4 + p.buffers * buffer;
+    std::size_t const shared = kPlaces + p.buffers * buffer;
     if (shared > most)
         return launch_scalar_window<T>(p, stream);
 
     auto* const kernel = window_attention<T, kTokens, kHead>;
-    int const threads = padded_tokens(p) * 2;
+    int const threads = kTokens * 2;
     cudaError_t status = allow_shared_memory(kernel);
     int resident = 0;
     if (status == cudaSuccess)
@@ -263,7 +273,10 @@ bool valid(WindowAttention const& p)
     bool const types = p.type == kInt8 ? p.bias_type == kHalf || p.bias_type == kFloat
                                        : (p.type == kHalf || p.type == kFloat) &&
                                              p.bias_type == p.type;
-    return tiles && sizes && types && p.qkv_scale > 0.f && p.output_scale > 0.f;
+    // Tokens are counted in 32 bits; maps with more of them fit no memory.
+    bool const countable = static_cast<int64_t>(p.height) * p.width <= INT32_MAX &&
+                           static_cast<int64_t>(p.height) * p.width * p.batch <= INT32_MAX;
+    return tiles && sizes && types && countable && p.qkv_scale > 0.f && p.output_scale > 0.f;
 }
 
 } // namespace

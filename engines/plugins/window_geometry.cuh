@@ -12,7 +12,7 @@ namespace vitrine
 constexpr float kMasked = -100.f;
 
 /// A token's place in its window, and whether the cyclic shift brought it there.
-struct Place
+struct alignas(4) Place // one load
 {
     signed char row;
     signed char column;
@@ -37,31 +37,31 @@ __host__ __device__ inline int64_t count_windows(WindowAttention const& p)
 /// The n-th window: first by image, then by row of windows.
 struct Window
 {
-    int64_t image; ///< token at the image's upper left corner
+    int image; ///< token at the image's upper left corner
     int top;
     int left;
     int edge; ///< bits of Place::wrapped that separate tokens: only windows at the lower and right
               ///< edge hold tokens from both ends of the image
 
-    __device__ Window(WindowAttention const& p, int64_t n)
+    __device__ Window(WindowAttention const& p, unsigned n)
     {
-        int const across = p.width / p.window;
-        int const down = p.height / p.window;
-        int const in_image = static_cast<int>(n % (across * down));
-        image = n / (across * down) * p.height * p.width;
-        top = in_image / across * p.window;
-        left = in_image % across * p.window;
+        unsigned const across = p.width / p.window;
+        unsigned const down = p.height / p.window;
+        unsigned const line = n / across; // of windows
+        image = line / down * p.height * p.width;
+        top = line % down * p.window;
+        left = n % across * p.window;
         edge = (top + p.window == p.height ? 2 : 0) + (left + p.window == p.width ? 1 : 0);
     }
 
     /// Index, in the unshifted map, of a token of the map rolled by -shift.
-    __device__ int64_t token(WindowAttention const& p, Place place) const
+    __device__ int token(WindowAttention const& p, Place place) const
     {
         int row = top + place.row + p.shift;
         int column = left + place.column + p.shift;
         row -= row >= p.height ? p.height : 0;
         column -= column >= p.width ? p.width : 0;
-        return image + static_cast<int64_t>(row) * p.width + column;
+        return image + row * p.width + column;
     }
 
     /// Whether two tokens were not neighbours before the roll.

@@ -60,8 +60,8 @@ std::string WindowPlugin::refusal(std::vector<nvinfer1::Dims> const& inputs) con
     auto const& qkv = inputs[0].d;
     for (int i = 1; i < 3; ++i)
         if (qkv[i] >= 0 && qkv[i] % window_ != 0)
-            return "found qkv " + text(inputs[0]) + "; height and width are multiples of the window, " +
-                   std::to_string(window_);
+            return "found qkv " + text(inputs[0]) +
+                   "; height and width are multiples of the window, " + std::to_string(window_);
     if (qkv[3] >= 0 && (qkv[3] % (3 * heads_) != 0 || qkv[3] / (3 * heads_) > kLargestHead))
         return "found qkv " + text(inputs[0]) + "; its last dimension is 3 * " +
                std::to_string(heads_) + " heads * head size, which goes up to " +

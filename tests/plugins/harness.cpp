@@ -53,6 +53,10 @@ void wrong_fields()
     CHECK(logged.said("attribute scale is missing"));
     refused(0, Fields(), "attribute scale is missing");
     refused(0, Fields().add("scale", int32_t{1}), "attribute scale has another type");
+    Fields empty_list;
+    empty_list.add("scale", 1.f);
+    empty_list.all[0].length = 0;
+    refused(0, empty_list, "attribute scale has another type");
     refused(0, Fields().add("scale", INFINITY), "scale is inf");
     refused(1, Fields().add("window", int32_t{4}), "attribute shift is missing");
     refused(1, window_fields(13), "window is 13; expected 1 to 12");
@@ -63,6 +67,11 @@ void wrong_fields()
     refused(1, window_fields().add("qkv_scale", -1.f).add("output_scale", 1.f),
             "expected both positive");
     CHECK(window(window_fields().add("qkv_scale", 0.f).add("output_scale", 0.f)) != nullptr);
+    // What else a node has is not the plugin's business.
+    Fields more;
+    more.add("scale", 1.f);
+    more.all.emplace_back("plugin_version", "1", PluginFieldType::kCHAR, 2);
+    CHECK(Plugin(creator(0).createPlugin("x", more.get(), TensorRTPhase::kBUILD)) != nullptr);
 }
 
 void formats()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,42 @@ def test_masked_keys_do_not_count(emulated: Kernels, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_masks_of_the_lowest_float16(emulated: Kernels, dtype: str) -> None:
+    """-65504 masks as -inf does; where it masks every key, softmax takes no notice of it."""
+    query, key, value = (normal(seed, (1, 1, 20, 32), dtype) for seed in range(3))
+    bias = np.zeros((1, 1, 20, 20), dtype)
+    bias[..., :10, :17] = bias[..., 10:, :] = -65504
+    found = launched(emulated, query, key, value, bias, 0.1)
+    expected = fused_attention(query, key, value, bias, 0.1)
+    # Scores of -65504 are rounded to 2**-8; half of it is the relative error of a weight.
+    atol = tolerance(dtype, value, 20) + 2**-9 * np.abs(value).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_row_without_keys_is_nan_and_harms_no_other(emulated: Kernels, dtype: str) -> None:
+    query, key, value = (normal(seed, (1, 1, 20, 32), dtype) for seed in range(3))
+    bias = np.zeros((1, 1, 20, 1), dtype)
+    bias[0, 0, 7] = -np.inf
+    found = launched(emulated, query, key, value, bias, 0.2)
+    assert np.isnan(found[0, 0, 7]).all()
+    rest = np.arange(20) != 7
+    expected = fused_attention(query, key, value, None, 0.2)[:, :, rest]
+    atol = tolerance(dtype, value, 20)
+    np.testing.assert_allclose(found[:, :, rest], expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("scale", [0.0, -0.2], ids=["zero", "negative"])
+def test_scales_that_are_not_positive(emulated: Kernels, scale: float, dtype: str) -> None:
+    """With a negative one the smallest product is the largest score."""
+    query, key, value = (normal(seed, (1, 1, 50, 32), dtype) for seed in range(3))
+    found = launched(emulated, query, key, value, None, scale)
+    expected = fused_attention(query, key, value, None, scale)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(dtype, value, 50))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_large_scores_stay_finite(emulated: Kernels, dtype: str) -> None:
     """Scores of several hundred overflow exp; one key then takes all the weight."""
     query = 20 * normal(0, (1, 1, 32, 64), dtype)
@@ -123,10 +161,13 @@ def test_an_unaligned_tensor_takes_the_path_that_needs_no_alignment(emulated: Ke
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"keys": 0}, {"size": 0}, {"size": 129}, {"value_size": 129}, {"queries": -1}, {"type": 2}],
+    [
+        {"keys": 0}, {"size": 0}, {"size": 129}, {"value_size": 129}, {"queries": -1}, {"type": 2},
+        {"bias_stride": (0, 0, 0, 2)},
+    ],
     ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
-)
-def test_what_is_not_allowed_is_refused(emulated: Kernels, wrong: dict[str, int]) -> None:
+)  # fmt: skip
+def test_what_is_not_allowed_is_refused(emulated: Kernels, wrong: dict[str, Any]) -> None:
     fields = {"batch": 1, "heads": 1, "queries": 1, "keys": 1, "size": 16, "value_size": 16}
     invalid_value = 1  # cudaErrorInvalidValue
     assert emulated.fused(FusedAttention(**{**fields, "type": HALF, **wrong})) == invalid_value

@@ -104,6 +104,22 @@ def test_fused_bias_and_unequal_sizes(
     check_fused(kernels, dtype, (3, 2, 200, 170), size, value_size, bias_shape)
 
 
+@FLOATS
+def test_fused_masks(kernels: Kernels, dtype: str) -> None:
+    """Whole tiles without weight, and a row without keys, whose softmax is NaN."""
+    query, key, value = (normal(seed, 2, 3, 200, 64, dtype=dtype) for seed in range(3))
+    bias = torch.zeros_like(query[:1, :1, :, :1]).repeat(1, 1, 1, 200)
+    bias[..., :150] = bias[:, :, 7] = -torch.inf
+    found = guarded(
+        tuple(query.shape),
+        query.dtype,
+        lambda output: fused(kernels, query, key, value, bias, 0.125, output),
+    )
+    expected = fused_attention(*(t.double() for t in (query, key, value, bias)), 0.125)
+    bound = error_bound(dtype, float(value.abs().max()), 200)
+    torch.testing.assert_close(found, expected, rtol=0, atol=bound, equal_nan=True)
+
+
 def check_window(
     kernels: Kernels, dtype: str, side: int, shift: int, size: int, heads: int, batch: int = 3
 ) -> None:

@@ -101,6 +101,20 @@ def test_odd_batches_and_maps_of_few_windows(
     check(emulated, dtype, 7, 3, 32, grid=grid, batch=3, bias_dtype=bias_dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("size", [24, 32], ids=lambda n: f"head size {n}")
+def test_nan_in_one_image_stays_there(emulated: Kernels, size: int, dtype: str) -> None:
+    """One block computes all images in turn, in the same shared memory."""
+    emulated.library.emulate_device(1, AMPLE)
+    qkv, bias = normal(0, (5, 4, 4, 3 * size), dtype), normal(1, (1, 16, 16), dtype)
+    qkv[0] = np.nan
+    found = launched(emulated, qkv, bias, 4, 2)
+    assert np.isnan(found[0]).all()
+    expected = window_attention(qkv[1:], bias, 4, 2, 1, size**-0.5)
+    atol = tolerance(dtype, qkv[1:], 16)
+    np.testing.assert_allclose(found[1:], expected, rtol=0, atol=atol)
+
+
 def test_int8_saturates(emulated: Kernels) -> None:
     qkv = np.full((1, 4, 4, 48), 127, np.int8)
     qkv[..., 40:] = -128
@@ -115,6 +129,7 @@ def test_int8_saturates(emulated: Kernels) -> None:
     [
         {"window": 13}, {"window": 0}, {"shift": 4}, {"shift": -1}, {"height": 9}, {"size": 129},
         {"heads": 0}, {"bias_type": FLOAT}, {"type": INT8, "bias_type": INT8}, {"qkv_scale": 0.0},
+        {"batch": 2**11, "height": 2**10, "width": 2**10},
     ],
     ids=lambda wrong: " ".join(f"{name}={value}" for name, value in wrong.items()),
 )  # fmt: skip

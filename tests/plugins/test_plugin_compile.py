@@ -61,3 +61,16 @@ def test_the_library_loads_without_tensorrt_and_offers_both_creators(tmp_path: P
     needed = subprocess.run(["ldd", str(out)], capture_output=True, text=True, check=True).stdout
     assert "nvinfer" not in needed
     assert "cudart" not in needed
+    assert exported(out) == {
+        "getCreators", "setLoggerFinder", "vitrine_plugins_version",
+        "vitrine_plugins_architectures", "vitrine_plugins_tensorrt",
+        "vitrine_fused_attention", "vitrine_window_attention",
+    }  # fmt: skip
+
+
+def exported(library: Path) -> set[str]:
+    """Dynamic symbols: libstdc++'s unique ones would keep the library from ever being unloaded."""
+    needs("nm")
+    command = ["nm", "--dynamic", "--defined-only", str(library)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {line.split()[-1] for line in found.splitlines()}

@@ -95,6 +95,8 @@ inline float __shfl_xor_sync(unsigned, float value, int mask)
     return operand.result;
 }
 
+inline float __fdividef(float x, float y) { return x / y; }
+
 /// Bytes of b:a picked by the four low nibbles of `selector`.
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector)
 {
