@@ -64,6 +64,26 @@ def quantise_scores(
     return copy
 
 
+def float_scores(model: ir.Model) -> ir.Model:
+    """Takes the Q/DQ off queries and keys again, in place; what the linears write stays as it is.
+
+    For back ends that run half-quantised attention worse than float attention. TensorRT fuses
+    attention in INT8 only when both of its products are quantised (NVIDIA/TensorRT issues 3243 and
+    1992), and probabilities do not survive that; without Q/DQ it fuses it in FP16.
+    """
+    for node in list(model.graph):
+        for value in queries_and_keys(node) if node.domain == "vitrine" else ():
+            dequantise = value.producer()
+            if dequantise is None or dequantise.op_type != "DequantizeLinear":
+                continue
+            quantised = dequantise.inputs[0]
+            quantise = None if quantised is None else quantised.producer()
+            if quantise is not None and quantise.op_type == "QuantizeLinear":
+                for reader, index in tuple(value.uses()):
+                    reader.replace_input_with(index, quantise.inputs[0])
+    return model
+
+
 def _scores_are_computed(node: ir.Node) -> bool:
     return node.domain == "vitrine" and bool(queries_and_keys(node))
 

@@ -8,16 +8,20 @@ between devices and TensorRT versions. Nothing is written where it could be load
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engines.bundle_writer import BundleWriter, open_writer
 from engines.candidates import Candidate, candidate_record, choose
 from engines.device_check import check_device, release
-from engines.kit import SOURCES, Kit, KitGraph, read_kit
+from engines.finish_order import FinishOrder
+from engines.kit import SOURCES, Kit, KitGraph
+from engines.kit_reader import read_kit
 from engines.plugin_archive import compile_from_archive
 from engines.refusal import faster_float
 from engines.targets import find_target
@@ -25,36 +29,16 @@ from engines.tensorrt import PlanOrder, build_plan
 from engines.trials import Trial, engine_info, proved
 from engines.trt.installation import Installed
 from runtime.engine import GOLDEN, MODEL, PLAN, PLUGINS
-from runtime.errors import EngineError
+from runtime.errors import EngineError, one_line
 from runtime.golden import load_golden
 from runtime.manifest import EngineInfo, Manifest
 
 Say = Callable[[str], None]
 _TENSORRT = "tensorrt"
+_DRIFT = "drift.json"
+# A kit has one of each, of the first precision that was asked for.
+_OF_MAIN_PRECISION = ("report.html", "precision_map.yaml")
 _ONNXRUNTIME = ("onnxruntime-tensorrt", "onnxruntime-cuda")
-
-
-@dataclass(frozen=True)
-class FinishOrder:
-    """What to make of a kit.
-
-    Attributes:
-        kit: its folder.
-        out: where the bundle's folder goes.
-        workspace: bytes of scratch memory for a build; None takes the target's.
-        optimisation_level: 0 (quick) to 5 (fastest engine).
-        options: of `engines.tensorrt.OPTIONS`.
-        headers: folder of TensorRT's headers, for the plugins; None looks where systems have them.
-        keep_slower: whether INT8 may be kept where float is faster.
-    """
-
-    kit: Path
-    out: Path
-    workspace: int | None = None
-    optimisation_level: int = 3
-    options: frozenset[str] = field(default_factory=frozenset)
-    headers: Path | None = None
-    keep_slower: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,18 +73,26 @@ def finish(order: FinishOrder, say: Say) -> Finished:
         EngineError: no kit, a damaged one, another device than its target, no engine that passes
             the golden probes, or what `engines.tensorrt.build_plan` says when nothing builds.
     """
-    if "strip" in order.options:
-        raise EngineError(
-            "a stripped plan holds no weights and cannot run its golden probes; leave strip out"
-        )
     kit = read_kit(order.kit)
     target = find_target(kit.manifest.target)
     here = check_device(target)
     assert target.gpu is not None
     order = replace(order, workspace=order.workspace or target.gpu.workspace)
-    name = f"{kit.manifest.model}-{kit.manifest.precision}-{target.name}"
-    with open_writer(order.out / name) as writer:
+    with _writer(order.out, kit.name) as writer:
         return _finish(order, kit, here, writer, say)
+
+
+@contextlib.contextmanager
+def _writer(out: Path, name: str) -> Iterator[BundleWriter]:
+    """`open_writer`, whose failure is the folder's."""
+    with contextlib.ExitStack() as stack:
+        try:
+            writer = stack.enter_context(open_writer(out / name))
+        except OSError as error:
+            raise EngineError(
+                f"{out} cannot be written ({one_line(error)}); give another --out"
+            ) from error
+        yield writer
 
 
 def _finish(
@@ -113,6 +105,9 @@ def _finish(
         built = _with_onnxruntime(order, kit, here)
     trials = proved(built, kit, load_golden(order.kit / GOLDEN), say)
     candidates = [trial.candidate for trial in trials]
+    if all(candidate.obstacle for candidate in candidates if candidate.wanted):
+        reasons = "; ".join(f"{c.name}: {c.obstacle}" for c in candidates if c.wanted)
+        raise EngineError(f"no engine of this kit can be kept here: {reasons}")
     kept, why = choose(candidates)
     refused = "" if order.keep_slower else faster_float(kept, candidates)
     trial = next(each for each in trials if each.candidate is kept)
@@ -198,9 +193,13 @@ def _keep(
     if not kept.plugins:
         writer.path(PLUGINS).unlink(missing_ok=True)
     shutil.copyfile(order.kit / kept.graph.file, writer.path(MODEL))
-    left_behind = {SOURCES, *(graph.file for graph in kit.graphs)}
+    left_behind = {SOURCES, _DRIFT, *(graph.file for graph in kit.graphs)}
+    if kept.graph.precision != kit.manifest.precision:
+        left_behind |= set(_OF_MAIN_PRECISION)
     for name in set(kit.manifest.files) - left_behind:
         shutil.copyfile(order.kit / name, writer.path(name))
+    drift = json.dumps(kit.evidence[kept.graph.precision].drift, indent=2, sort_keys=True)
+    writer.path(_DRIFT).write_text(drift + "\n", encoding="utf-8")
 
 
 def _manifest(
@@ -217,9 +216,12 @@ def _manifest(
             "layers": dict(kept.plan.layers),
             "notes": list(kept.plan.notes),
         }
+    evidence = kit.evidence[kept.graph.precision]
     return replace(
         kit.manifest,
         precision=kept.graph.precision,
+        golden=replace(kit.manifest.golden, min_cosine=evidence.min_cosine),
+        drift=dict(evidence.drift),
         engine=engine,
         precision_map={name: dict(entry) for name, entry in kept.graph.precision_map.items()},
         latency=latency,

@@ -74,8 +74,7 @@ def proved(
                 try:
                     session = _open(trial, trial.model)
                     closing.callback(session.close)
-                    limit = kit.manifest.golden.min_cosine
-                    check(session.run, kit.manifest.preprocess, golden, limit)
+                    check(session.run, kit.manifest.preprocess, golden, _limit(kit, trial.graph))
                     sessions[name] = session
                 except EngineError as error:
                     candidate = replace(trial.candidate, obstacle=str(error))
@@ -83,6 +82,12 @@ def proved(
             found.append(trial)
         times = _times(sessions, kit, golden, say) if sessions else {}
     return [replace(t, candidate=_timed(t.candidate, times)) for t in found]
+
+
+def _limit(kit: Kit, graph: KitGraph) -> float:
+    """Of a precision that is only compared there is no evidence; the kit's own limit will do."""
+    evidence = kit.evidence.get(graph.precision)
+    return kit.manifest.golden.min_cosine if evidence is None else evidence.min_cosine
 
 
 def _open(trial: Trial, model: Path) -> Session:

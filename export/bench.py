@@ -13,8 +13,13 @@ import numpy as np
 from runtime import Engine
 
 
-def measure_bundle(bundle: Path, batches: list[int], rounds: int) -> list[dict[str, Any]]:
+def measure_bundle(bundle: Path, batches: list[int] | None, rounds: int) -> list[dict[str, Any]]:
     """Times `engine.infer` and the back end's own call in turn, on random frames.
+
+    Args:
+        bundle: folder of the bundle.
+        batches: sizes; None takes 1 and the most frames that the engine infers at once.
+        rounds: timed runs a batch size.
 
     Returns:
         One row a batch size: milliseconds, images per second, and the median difference to the
@@ -25,7 +30,7 @@ def measure_bundle(bundle: Path, batches: list[int], rounds: int) -> list[dict[s
         # One session serves both calls, so that no second thread pool competes with the first.
         manifest, session = engine.manifest, engine.session
         side = manifest.preprocess.crop or manifest.preprocess.size
-        for batch in batches:
+        for batch in batches or sorted({1, engine.max_batch}):
             noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
             inputs = manifest.preprocess([noise] * batch).inputs
             first = manifest.inputs[0].name

@@ -32,14 +32,15 @@ Limits = Annotated[
     ),
 ]
 MaxBatch = Annotated[
-    int, typer.Option(min=1, help="Images at most that a TensorRT engine takes at once.")
+    int,
+    typer.Option(min=1, max=1024, help="Images at most that a TensorRT engine takes at once."),
 ]
 
 
 def build(
     model: Annotated[str, typer.Option(help="A name from models.yaml; `vitrine models` lists.")],
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8 or auto (fastest).")] = "int8",
-    target: Annotated[str, typer.Option(help="The device to build for.")] = "cpu",
+    target: Annotated[str, typer.Option(help="cpu, or a GPU of `vitrine doctor`.")] = "cpu",
     weights: Annotated[
         str | None,
         typer.Option(help="A state dict, a Hugging Face folder, a hub id, or random."),
@@ -120,6 +121,7 @@ def summary(built: Built) -> dict[str, Any]:
     """The outcome of a build as plain values."""
     return {
         "bundle": str(built.bundle),
+        "kit": built.kit,
         "accepted": built.accepted,
         "refused": built.refused,
         "precision": built.kept.precision,
@@ -175,6 +177,8 @@ def warnings(built: Built) -> list[str]:
         found.append(
             f"WARNING: {built.drift.images} images are too few for a verdict; give more images"
         )
+    if built.kit:
+        found += [f"WARNING: no {c.precision} in the kit: {c.obstacle}" for c in built.candidates]
     if "SLOWER" in built.why:
         found.append(f"WARNING: {built.why}")
     return found

@@ -99,7 +99,7 @@ def bench(
     with user_errors(json):
         from export.bench import measure_bundle
 
-        rows = measure_bundle(bundle, batch or [1, 8], rounds)
+        rows = measure_bundle(bundle, batch, rounds)
     if json:
         print_json({"bundle": str(bundle), "latency": rows})
         return

@@ -66,6 +66,14 @@ def user_errors(as_json: bool = False) -> Iterator[None]:
             print_json({"error": text})
         _errors.print(f"vitrine: {text}")
         sys.exit(REFUSED if isinstance(error, GoldenProbeError | RefusedError) else MISTAKE)
+    except ImportError as error:
+        if os.environ.get("VITRINE_DEBUG") == "1":
+            raise
+        text = f"{error.name or error} is not installed; `vitrine doctor` says what needs it"
+        if as_json:
+            print_json({"error": text})
+        _errors.print(f"vitrine: {text}")
+        sys.exit(MISTAKE)
 
 
 def note(text: str) -> None:

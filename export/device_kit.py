@@ -8,14 +8,14 @@ probes, which `vitrine finish` runs on the device.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from engines.bundle_writer import BundleWriter
-from engines.kit import SOURCES, Kit, KitGraph, kit_text
+from engines.kit import KIT_SUFFIX, SOURCES, Evidence, Kit, KitGraph, kit_text
 from engines.plugin_archive import archive_sources
 from engines.targets import Gpu
 from export.lowering.for_tensorrt import ATTENTION_SINCE, lowered_for_tensorrt
@@ -29,10 +29,6 @@ from runtime.manifest import Manifest
 KIT_PROBES = 16
 """Golden probes of a kit: more than of an engine that was measured, as they are all there is."""
 _COMPUTED = frozenset({"MatMul", "Gemm", "Conv", "Attention"})
-_SCORES = {
-    "type": "fp16",
-    "why": "TensorRT fuses attention in int8 only where both of its products are",
-}
 
 
 def lower_for_device(
@@ -67,11 +63,7 @@ def lower_for_device(
 def _described(
     file: str, precision: str, form: str, wanted: bool, gpu: Gpu, typed: Typed, lowered: ir.Model
 ) -> KitGraph:
-    operators = {str(node.name): node.domain for node in typed.model.graph}
-    decided = {
-        name: _SCORES if operators.get(name) == DOMAIN and entry["type"] == "int8" else dict(entry)
-        for name, entry in typed.precision_map.items()
-    }
+    decided = {name: dict(entry) for name, entry in typed.precision_map.items()}
     oldest = gpu.tensorrt[0] if form != "onnx" else max(gpu.tensorrt[0], ATTENTION_SINCE)
     computed = [
         str(node.name)
@@ -82,20 +74,34 @@ def _described(
 
 
 def kit_of(
-    manifest: Manifest, graphs: Sequence[KitGraph], max_batch: int, writer: BundleWriter
+    manifest: Manifest,
+    graphs: Sequence[KitGraph],
+    evidence: Mapping[str, Evidence],
+    max_batch: int,
+    writer: BundleWriter,
 ) -> Path:
     """Writes what is left of a kit: the plugins' sources where a graph needs them, and kit.json.
+
+    Args:
+        manifest: of the bundle to be, without hashes.
+        graphs: all of the kit.
+        evidence: of each precision that may be kept. A graph whose drift fails is only compared.
+        max_batch: images at most that an engine takes at once.
+        writer: of the kit.
 
     Returns:
         The kit's folder.
     """
+    passed = {name for name, each in evidence.items() if each.drift["verdict"] != "fail"}
+    graphs = [replace(g, wanted=g.wanted and g.precision in passed) for g in graphs]
     if any(graph.form == "plugin" for graph in graphs):
         archive_sources(writer.path(SOURCES))
     shapes = profiles(manifest.inputs, manifest.preprocess, max_batch)
     batches = tuple(dict.fromkeys((1, max_batch)))
 
     def text(files: dict[str, str]) -> str:
-        listed = dataclasses.replace(manifest, files=files)
-        return kit_text(Kit(listed, graphs, shapes, batches))
+        listed = replace(manifest, files=files)
+        name = writer.folder.name.removesuffix(KIT_SUFFIX)
+        return kit_text(Kit(name, listed, graphs, evidence, shapes, batches))
 
     return writer.finish_with(KIT, text)

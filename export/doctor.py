@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 from pathlib import Path
 
 from engines.device_check import serves
@@ -60,6 +61,9 @@ def _packages() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = f"missing; `pip install -e .[{extra}]`"
+    for tool in ("cmake", "nvcc", "g++"):
+        missing = "missing; without it `vitrine finish` leaves the plugins out"
+        found[tool] = shutil.which(tool) or missing
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -33,6 +33,7 @@ class Choice:
         model: its graph, in the bundle.
         session: back end in which its drift is measured, and whether as written.
         graphs: of a kit.
+        others: of a kit, graphs of further precisions that may be kept, as `model` is of the first.
     """
 
     kept: Candidate
@@ -41,6 +42,7 @@ class Choice:
     model: Path
     session: tuple[str, bool]
     graphs: Sequence[KitGraph] = ()
+    others: Mapping[str, Path] = field(default_factory=dict)
 
 
 def measured(
@@ -68,15 +70,18 @@ def measured(
 def for_device(
     request: Request, found: Graphs, target: Target, gpu: Gpu, writer: BundleWriter
 ) -> Choice:
-    """Every graph that a device is to try; the first precision that was asked for stands for all.
-
-    FP16 and FP32 hardly drift, so of "auto" that is INT8.
-    """
+    """Every graph that a device is to try; the first of the wanted precisions is the main one."""
     wanted = wanted_precisions(request.precision, target)
-    precision = next(each for each in wanted if each in found.typed)
+    there = [precision for precision in wanted if precision in found.typed]
     graphs = lower_for_device(found.typed, wanted, gpu, writer)
-    kept = Candidate(precision, target.backends[0], True)
-    names = ", ".join(f"{graph.precision} {graph.form}" for graph in graphs)
-    why = f"the device chooses among {len(graphs)} graphs: {names}"
-    model = writer.path(f"{precision}-{gpu.attention[0]}.onnx")
-    return Choice(kept, why, [], model, ("onnxruntime", True), graphs)
+    files = {precision: writer.path(f"{precision}-{gpu.attention[0]}.onnx") for precision in there}
+    kept = Candidate(there[0], target.backends[0], True)
+    names = ", ".join(f"{g.precision} {g.form}" for g in graphs if g.wanted)
+    compared = ", ".join(f"{g.precision} {g.form}" for g in graphs if not g.wanted)
+    why = f"left to the device: {names}" + (f"; compared with {compared}" if compared else "")
+    dropped = [
+        Candidate(precision, target.backends[0], True, obstacle=reason)
+        for precision, reason in found.dropped.items()
+    ]
+    model = files.pop(there[0])
+    return Choice(kept, why, dropped, model, ("onnxruntime", True), graphs, files)

@@ -42,7 +42,8 @@ def finish(
 ) -> None:
     """Build the engines of a device kit here, verify and measure them, and bundle the best."""
     with user_errors(json):
-        from engines.finish import FinishOrder, finish
+        from engines.finish import finish
+        from engines.finish_order import FinishOrder
 
         order = FinishOrder(
             kit,
@@ -65,14 +66,19 @@ def finish_here(
 ) -> Finished | None:
     """Finishes a new kit at once where this machine is its target; None where it is not."""
     from engines.device_check import serves
-    from engines.finish import FinishOrder, finish
+    from engines.finish import finish
+    from engines.finish_order import FinishOrder
     from engines.targets import find_target
     from engines.trt.installation import installed
+    from runtime.errors import EngineError
 
     here = installed()
     if here.problems or serves(here, find_target(target)):
         return None
-    return finish(FinishOrder(kit, kit.absolute().parent, keep_slower=keep_slower), say)
+    try:
+        return finish(FinishOrder(kit, kit.absolute().parent, keep_slower=keep_slower), say)
+    except EngineError as error:
+        raise EngineError(f"{error}; the kit itself is good: {kit}") from error
 
 
 def finish_summary(finished: Finished) -> dict[str, Any]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engines.bundle_writer import BundleWriter, open_writer
 from engines.candidates import Candidate, Probe
-from engines.kit import KIT_SUFFIX
+from engines.kit import KIT_SUFFIX, Evidence
 from engines.refusal import faster_float
 from engines.targets import Target, find_target
 from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
-from export.bundle_contents import PROBES, describe, processor, write_golden
+from export.bundle_contents import PROBES, describe, golden_limit, processor, write_golden
 from export.device_kit import KIT_PROBES, kit_of
 from export.engine_choice import for_device, measured
 from export.outcome import Built
@@ -30,6 +31,8 @@ from runtime.backends import open_session
 from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
+from runtime.engine import GOLDEN
+from runtime.golden import load_golden
 from runtime.manifest import EngineInfo
 
 Say = Callable[[str], None]
@@ -116,8 +119,34 @@ def _build(
     if refused:
         return replace(built, bundle=writer.reject())
     if choice.graphs:
-        return replace(built, bundle=kit_of(manifest, choice.graphs, request.max_batch, writer))
+        evidence = {kept.precision: Evidence(manifest.drift, golden.min_cosine)}
+        for precision, file in choice.others.items():
+            say(f"measuring drift of the {precision} graph as written")
+            other = replace(kept, precision=precision)
+            evidence[precision] = _evidence(request, other, reference, images, theirs, file, writer)
+        kit = kit_of(manifest, choice.graphs, evidence, request.max_batch, writer)
+        return replace(built, bundle=kit)
     return replace(built, bundle=writer.finish(manifest))
+
+
+def _evidence(
+    request: Request,
+    candidate: Candidate,
+    reference: Reference,
+    images: Split,
+    theirs: Sequence[Answer],
+    graph: Path,
+    writer: BundleWriter,
+) -> Evidence:
+    """What speaks for another precision that a device may keep, as for the first one."""
+    session = open_session("onnxruntime", graph, faithful=True)
+    try:
+        ours = answers(session.run, reference.preprocess, images.held_out)
+        drift = _drift(request, candidate, reference, images, theirs, ours)
+        limit = golden_limit(load_golden(writer.path(GOLDEN)), reference, session)
+    finally:
+        session.close()
+    return Evidence(drift.to_dict() | {"held_out": images.disjoint}, limit)
 
 
 def _probe(images: Split, reference: Reference, run: Any) -> Probe:

@@ -56,11 +56,17 @@ def write_bundle_report(
             ("calibration sha256", built.split.digest),
             ("range method", request.spec.calibration.method),
             ("skipped images", ", ".join(sorted(built.split.skipped)) or "none"),
-            ("engine", f"{built.kept.backend} {built.kept.version}"),
+            ("engine", _engine(built)),
             *_search_facts(request, built.graphs.searched),
         ),
     )
     report.write_report(writer.path("report.html"), data)
+
+
+def _engine(built: Built) -> str:
+    if built.kept.version:
+        return f"{built.kept.backend} {built.kept.version}"
+    return "none yet: a device kit; what is measured here is its graph as written, in ONNX Runtime"
 
 
 def _layers(typed: Typed, searched: Searched | None) -> tuple[report_data.Layer, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from calibration.attention import float_scores
 from calibration.calibrate import Calibrated, Settings, calibrate
 from calibration.half import half_from_onnx
 from calibration.layer_shapes import LayerShape, layer_shapes
@@ -24,6 +25,7 @@ from export.spec import ModelSpec
 _SENSITIVITY_IMAGES = 8
 # FP16 only asks how large values get, which a few images show.
 _MAGNITUDE_IMAGES = 32
+_FLOAT_SCORES = "TensorRT fuses attention in int8 only where both of its products are"
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,20 @@ def float_parts_in_half(typed: Typed, images: SingleImages) -> Typed:
     """An int8 graph whose float parts are float16 where magnitudes allow it.
 
     GPUs multiply int8 and float16 in tensor cores and float32 far slower, so a graph for one
-    leaves nothing in float32 without a reason.
+    leaves nothing in float32 without a reason. Queries and keys are float16 too, see
+    `calibration.attention.float_scores`.
     """
-    half = half_from_onnx(typed.model, images.first(_MAGNITUDE_IMAGES))
-    chosen = {
-        name: entry
-        if entry["type"] == "int8"
-        else {**entry, "type": half.precision_map[name]["type"]}
-        for name, entry in typed.precision_map.items()
-    }
-    return Typed(half.model, chosen, typed.layers)
+    scores = {str(node.name) for node in typed.model.graph if node.domain == DOMAIN}
+    half = half_from_onnx(float_scores(typed.model.clone()), images.first(_MAGNITUDE_IMAGES))
+    chosen: dict[str, Mapping[str, str]] = {}
+    for name, entry in typed.precision_map.items():
+        if entry["type"] == "int8" and name not in scores:
+            chosen[name] = entry
+        else:
+            why = _FLOAT_SCORES if entry["type"] == "int8" else entry["why"]
+            chosen[name] = {"type": half.precision_map[name]["type"], "why": why}
+    layers = [layer for layer in typed.layers if layer.name not in scores]
+    return Typed(half.model, chosen, layers)
 
 
 def measured(

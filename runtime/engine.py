@@ -22,6 +22,7 @@ from runtime.postprocess import Classification, Detections, classify, detect
 from runtime.preprocess import Frame
 
 MODEL, GOLDEN = "model.onnx", "golden.npz"
+_CPU_BATCH = 8  # frames at once: more only take memory on a CPU
 PLAN, PLUGINS = "model.plan", "libvitrine_plugins.so"
 _OUTPUTS = {"classification": ("logits",), "detection": ("logits", "pred_boxes")}  # by task
 
@@ -35,14 +36,16 @@ class Engine:
             predictions = engine(frames)
     """
 
-    def __init__(self, manifest: Manifest, session: Session, *, max_batch: int = 8) -> None:
+    def __init__(
+        self, manifest: Manifest, session: Session, *, max_batch: int | None = None
+    ) -> None:
         """Wrap an open session, which the engine closes; `max_batch` bounds memory."""
-        if type(max_batch) is not int or max_batch < 1:
-            raise ValueError(f"max_batch is {max_batch!r}; give an integer of at least 1")
+        if max_batch is not None and (type(max_batch) is not int or max_batch < 1):
+            raise ValueError(f"max_batch is {max_batch!r}; give an integer of at least 1, or None")
         if manifest.task not in _OUTPUTS:
             raise EngineError(
                 f"found task {manifest.task!r}, this runtime knows {' and '.join(_OUTPUTS)}; "
-                "run `pip install --upgrade vitrine`"
+                "update Vitrine"
             )
         names = [info.name for info in manifest.outputs]
         if not set(_OUTPUTS[manifest.task]) <= set(names):
@@ -54,9 +57,9 @@ class Engine:
         self._session: Session | None = session
         self._lock = threading.Lock()
         batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else 1
-        if isinstance(session, DeviceSession):
-            max_batch = min(max_batch, session.largest_batch)
-        self._chunk = max_batch if isinstance(batch, str) else batch
+        built_for = session.largest_batch if isinstance(session, DeviceSession) else None
+        most = min(max_batch or built_for or _CPU_BATCH, built_for or max_batch or _CPU_BATCH)
+        self._chunk = most if isinstance(batch, str) else batch
 
     @classmethod
     def load(
@@ -65,7 +68,7 @@ class Engine:
         *,
         verify: bool = True,
         threads: int | None = None,
-        max_batch: int = 8,
+        max_batch: int | None = None,
     ) -> Engine:
         """Open a bundle: manifest, then every hash, and only then the model.
 
@@ -74,8 +77,8 @@ class Engine:
             verify: run the golden probes, as is right at the first load on a device.
             threads: CPU threads of one inference; None leaves the choice to the back end. Of no
                 effect on a GPU.
-            max_batch: the most frames that `engine(frames)` infers at once; fewer where the
-                engine was built for fewer.
+            max_batch: the most frames that `engine(frames)` infers at once; None is what a
+                TensorRT engine was built for, and 8 on a CPU.
 
         Raises:
             EngineError: the bundle is damaged, newer than this runtime, needs a back end that
@@ -104,6 +107,11 @@ class Engine:
     def labels(self) -> tuple[str, ...]:
         """Class names by index."""
         return self.manifest.labels
+
+    @property
+    def max_batch(self) -> int:
+        """The most frames that `engine(frames)` infers at once."""
+        return self._chunk
 
     @property
     def session(self) -> Session:

@@ -101,7 +101,7 @@ class Manifest:
         if schema > SCHEMA:
             raise EngineError(
                 f"manifest.json has schema {schema}, this runtime reads up to {SCHEMA}; "
-                "run `pip install --upgrade vitrine`"
+                "update Vitrine"
             )
         if schema != SCHEMA:
             raise _wrong("schema", schema, str(SCHEMA))

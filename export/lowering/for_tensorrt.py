@@ -12,7 +12,6 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from export.lowering.constants import DROP_IDENTITIES
-from export.lowering.float_scores import SCORES_FLOAT
 from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.onnx_attention import ONNX_ATTENTION
 from export.lowering.parts import CONCATENATED_PARTS
@@ -29,9 +28,9 @@ _IN_WINDOW_ORDER = (WINDOWS_AS_HEADS, CONCATENATED_PARTS, MERGING_AS_GATHER, MOV
 _PRIMITIVES = Rule("operators as primitives", inline)
 
 FORMS: dict[str, tuple[Rule, ...]] = {
-    "primitives": (SCORES_FLOAT, *_IN_WINDOW_ORDER, _PRIMITIVES, DROP_IDENTITIES),
-    "plugin": (SCORES_FLOAT, PLUGIN_NODES, DROP_IDENTITIES),
-    "onnx": (SCORES_FLOAT, *_IN_WINDOW_ORDER, ONNX_ATTENTION, _PRIMITIVES, DROP_IDENTITIES),
+    "primitives": (*_IN_WINDOW_ORDER, _PRIMITIVES, DROP_IDENTITIES),
+    "plugin": (PLUGIN_NODES, DROP_IDENTITIES),
+    "onnx": (*_IN_WINDOW_ORDER, ONNX_ATTENTION, _PRIMITIVES, DROP_IDENTITIES),
 }
 """By name: the rules, in the order in which they are applied."""
 

@@ -12,13 +12,13 @@ from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError, one_line
 from runtime.manifest import EngineInfo
 
-_EXTRAS = {  # of the package, by back end: what to install where one does not import
-    "onnxruntime": "vitrine[cpu]",
-    "openvino": "vitrine[cpu]",
-    "openvino-bf16": "vitrine[cpu]",
+_PACKAGES = {  # by back end: what to install where one does not import
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "openvino-bf16": "openvino",
     "onnxruntime-cuda": "onnxruntime-gpu",
     "onnxruntime-tensorrt": "onnxruntime-gpu",
-    "tensorrt": "vitrine[tensorrt]",
+    "tensorrt": "tensorrt-cu12",
 }
 
 
@@ -86,9 +86,9 @@ def open_session(
             raise TypeError(f"threads is {threads!r}; give an integer or None")
         if threads < 1:
             raise ValueError(f"threads is {threads}; give at least 1, or None")
-    if backend not in _EXTRAS:
+    if backend not in _PACKAGES:
         raise EngineError(
-            f"found back end {backend!r}, this runtime has {', '.join(_EXTRAS)}; "
+            f"found back end {backend!r}, this runtime has {', '.join(_PACKAGES)}; "
             "rebuild with --target cpu"
         )
     if faithful and not backend.startswith("onnxruntime"):
@@ -109,5 +109,5 @@ def open_session(
         package = backend.partition("-")[0]
         raise EngineError(
             f"{package} does not import here ({one_line(error)}); "
-            f"run `pip install {_EXTRAS[backend]}`"
+            f"run `pip install {_PACKAGES[backend]}`"
         ) from error

@@ -25,7 +25,8 @@ def tensorrt_version() -> str:
         raise EngineError(
             f"tensorrt does not import here ({one_line(error)}); on a Jetson install "
             "python3-libnvinfer with apt and make the virtual environment with "
-            "--system-site-packages, elsewhere run `pip install vitrine[tensorrt]`"
+            "--system-site-packages, elsewhere run `pip install tensorrt-cu12`, or -cu13 for a "
+            "driver with CUDA 13"
         ) from error
     version = str(getattr(tensorrt, "__version__", "of unknown version"))
     if not _OLDEST <= _release(version) < _TOO_NEW:

@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from small_graphs import graph_of, operators, run
 from tiny_models import inputs
 
-from calibration.attention import attentions
+from calibration.attention import attentions, float_scores
 from calibration.calibrate import Settings
 from calibration.half import half_from_onnx
 from calibration.quantise import quantised_from_onnx
@@ -101,13 +101,13 @@ def test_every_form_of_a_float16_graph_is_float16(
 
 @pytest.mark.parametrize("form", sorted(FORMS))
 @pytest.mark.parametrize("name", ["vit", "swin", "detr"])
-def test_int8_stays_int8_but_for_scores(
+def test_int8_without_int8_scores(
     name: str, form: str, export_tiny: Callable[[str], Exported]
 ) -> None:
     exported = export_tiny(name)
     feed = feed_of(exported, 2)
     quantised = quantised_from_onnx(exported.model, [feed], Settings("minmax"))
-    lowered = lowered_for_tensorrt(quantised.model, form)
+    lowered = lowered_for_tensorrt(float_scores(quantised.model.clone()), form)
     linears = sum(
         entry["type"] == "int8" and entry["why"] == "a linear layer"
         for entry in quantised.precision_map.values()

@@ -115,4 +115,4 @@ def test_truncated_manifest(bundle: Path) -> None:
 
 def test_newer_schema(bundle: Path) -> None:
     edit(bundle, schema=2, surprise="of a later version")
-    refused(bundle, "schema 2, this runtime reads up to 1; run `pip install --upgrade vitrine`")
+    refused(bundle, "schema 2, this runtime reads up to 1; update Vitrine")

@@ -229,7 +229,7 @@ def test_unknown_tasks_and_back_ends(bundle: Path) -> None:
     path = bundle / "manifest.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"task": "poetry"}))
-    with pytest.raises(EngineError, match=r"found task 'poetry'.*pip install --upgrade"):
+    with pytest.raises(EngineError, match=r"found task 'poetry'.*update Vitrine"):
         Engine.load(bundle)
     path.write_text(json.dumps(record | {"engine": record["engine"] | {"backend": "tvm"}}))
     with pytest.raises(EngineError, match="found back end 'tvm'"):

@@ -56,7 +56,7 @@ TENSOR = {"name": "x", "dtype": "float32", "shape": ["batch", 3]}
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(changed(schema=SCHEMA + 1), "reads up to 1; run `pip install", id="newer"),
+        pytest.param(changed(schema=SCHEMA + 1), "reads up to 1; update Vitrine", id="newer"),
         pytest.param(changed(schema=0), "schema is 0, expected 1", id="older"),
         pytest.param(changed(schema=True), "schema is True, expected an integer", id="bool"),
         pytest.param(lacking("schema"), "schema is None", id="no schema"),
