@@ -377,6 +377,20 @@ def test_another_precision_of_the_kit_has_its_own_evidence(
     assert not (bundle / "precision_map.yaml").exists()  # the int8 graph's
 
 
+@pytest.mark.slow
+def test_a_precision_that_auto_leaves_out_is_said(kit: Path, tmp_path: Path) -> None:
+    outcome = run(
+        "build", "--model", "vit_tiny_shapes", "--precision", "auto", "--target", "h100",
+        "--calibration", kit.parent / "images", "--images", "8", "--out", tmp_path,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "no int8 in the kit: 8 calibration images cannot show" in outcome.err
+    record = json.loads((tmp_path / "vit_tiny_shapes-auto-h100.kit" / "kit.json").read_text())
+    assert {graph["precision"] for graph in record["graphs"]} == {"fp16"}
+    assert set(record["evidence"]) == {"fp16"}
+    assert record["manifest"]["drift"] == record["evidence"]["fp16"]["drift"]
+
+
 def test_the_archive_is_the_sources_and_equal_every_time(kit: Path, tmp_path: Path) -> None:
     from engines.plugin_archive import archive_sources
 

@@ -94,10 +94,12 @@ def test_a_build_that_does_not_hear_is_killed(
 
 
 TOOL = """
-import sys
+import signal, sys
 from pathlib import Path
 from engines.tensorrt import PlanOrder, Profile, build_plan
 
+# A shell that starts tests in the background has them ignore Ctrl-C, and so would this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = Path(sys.argv[1])
 shape = (1, 3, 224, 224)
 order = PlanOrder(

@@ -77,9 +77,7 @@ def test_a_driver_that_cannot_be_loaded(machine: Machine, monkeypatch: pytest.Mo
 
 def test_no_tensorrt_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(
-        EngineError, match=r"python3-libnvinfer .*`pip install tensorrt-cu12`"
-    ):
+    with pytest.raises(EngineError, match=r"python3-libnvinfer .*`pip install tensorrt-cu12`"):
         open_session("tensorrt", tmp_path / "model.plan")
 
 
