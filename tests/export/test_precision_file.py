@@ -45,7 +45,7 @@ TEXT = precision_map_text("vit", CHOSEN)
             "layer.0.fc2:", "layer.0.fc3:", 11, "did you mean layer.0.fc2", id="unknown node"
         ),
         pytest.param(
-            "type: int8", "type: int4", 8, "'int4', expected int8 or fp16 or fp32", id="unknown type"
+            "type: int8", "type: int4", 8, "'int4', expected int8 or fp16", id="unknown type"
         ),
         pytest.param("type: int8", "type: 8", 8, "expected {type: …, why: …}", id="not text"),
         pytest.param("    type: int8\n", "", 8, "expected {type: …, why: …}", id="no type"),
