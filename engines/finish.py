@@ -114,8 +114,7 @@ def _finish(
     assert trial.engine is not None
     _keep(order, kit, trial, trials, writer)
     manifest = _manifest(kit, trial, trial.engine, why, candidates)
-    notes = () if trial.plan is None else trial.plan.notes
-    finished = Finished(writer.folder, refused, trial.engine, why, candidates, notes)
+    finished = Finished(writer.folder, refused, trial.engine, why, candidates, _notes(trial))
     return replace(finished, bundle=writer.reject() if refused else writer.finish(manifest))
 
 
@@ -202,6 +201,13 @@ def _keep(
     writer.path(_DRIFT).write_text(drift + "\n", encoding="utf-8")
 
 
+def _notes(kept: Trial) -> Sequence[str]:
+    if kept.plan is None:
+        return ()
+    fused = f"{kept.plan.fused_attention} layers are fused attention, by their kernels' names"
+    return (*kept.plan.notes, fused)
+
+
 def _manifest(
     kit: Kit, kept: Trial, engine: EngineInfo, why: str, candidates: Sequence[Candidate]
 ) -> Manifest:
@@ -214,6 +220,7 @@ def _manifest(
             "seconds": kept.plan.seconds,
             "bytes": kept.plan.size,
             "layers": dict(kept.plan.layers),
+            "fused_attention": kept.plan.fused_attention,
             "notes": list(kept.plan.notes),
         }
     evidence = kit.evidence[kept.graph.precision]

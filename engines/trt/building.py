@@ -59,7 +59,7 @@ def build(order: PlanOrder, say: Callable[[str], None], cancelled: Callable[[], 
         os.fsync(file.fileno())
     return Plan(
         order.plan, here.tensorrt, here.device, here.compute_capability, seconds, plan.nbytes,
-        count_precisions(layers), notes,
+        count_precisions(layers), notes, sum(layer.is_attention for layer in layers),
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ _OPERANDS = (
 _PRODUCT = re.compile(
     r"conv|gemm|matmul|matrix|fully|plugin|mha|attention|fprop|xmma|cutlass", re.I
 )
+# Attention as a whole, as its kernels are called (_gemm_mha_v2, fmha, flash) and our plugins.
+_ATTENTION = re.compile(r"mha|flash_?att|attention_v3|vitrine\w*attention", re.I)
 _REGION = re.compile(r"foreignnode|^myelin", re.I)
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x00-\x1f\s,;]|\[ONNX|$)")
 _PROFILE = re.compile(r" \[profile \d+\]$")
@@ -56,6 +58,7 @@ class EngineLayer:
             constant weights are not listed.
         is_product: whether it seems to be a matrix product, a convolution or a plugin.
         is_region: whether it stands for a whole part of the graph, whose inside is not described.
+        is_attention: whether its kernel is named like attention as a whole.
     """
 
     name: str
@@ -65,6 +68,7 @@ class EngineLayer:
     is_told: bool
     is_product: bool
     is_region: bool
+    is_attention: bool
 
 
 def read_layers(text: str) -> list[EngineLayer]:
@@ -105,6 +109,7 @@ def _layer(record: Mapping[str, Any]) -> EngineLayer:
         is_told=bool(operands or (reads and re.search("plugin", kind, re.I))),
         is_product=bool(_PRODUCT.search(kind)),
         is_region=bool(_REGION.search(kind) or _REGION.search(name)),
+        is_attention=bool(_ATTENTION.search(f"{kind} {record.get('PluginType', '')}")),
     )
 
 

@@ -132,6 +132,8 @@ class Plan:
         size: of the file, in bytes.
         layers: precision -> number of the engine's layers that compute in it.
         notes: what each option costs, and what a reader of the build's log should know.
+        fused_attention: how many of its layers compute attention as a whole, by their kernels'
+            names; none says that products and softmax go through memory, or hide in a region.
     """
 
     file: Path
@@ -142,3 +144,4 @@ class Plan:
     size: int
     layers: Mapping[str, int]
     notes: Sequence[str]
+    fused_attention: int = 0

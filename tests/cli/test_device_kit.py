@@ -64,7 +64,7 @@ class Device:
         shutil.copyfile(order.onnx, order.plan)
         return Plan(
             order.plan, self.here.tensorrt, self.here.device, self.here.compute_capability,
-            1.0, order.plan.stat().st_size, {"int8": 1}, ["a note"],
+            1.0, order.plan.stat().st_size, {"int8": 1}, ["a note"], 12,
         )  # fmt: skip
 
     def open_session(
@@ -146,6 +146,8 @@ def test_finishing_makes_a_bundle_of_the_fastest_engine_that_is_right(
         "platform": f"{platform.system()}-{platform.machine()}", "options": [],
     }  # fmt: skip
     assert manifest["latency"]["plan"]["notes"] == ["a note"]
+    fused = "12 layers are fused attention, by their kernels' names"
+    assert record["notes"] == ["a note", fused]
     assert (bundle / "model.onnx").read_bytes() == (kit / "int8-primitives.onnx").read_bytes()
 
 

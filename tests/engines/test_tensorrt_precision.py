@@ -189,3 +189,22 @@ def test_kernels_of_volta_in_half_are_not_taken_for_int8() -> None:
         json.dumps({"Layers": [layer("a", "Half", TacticName="volta_s884gemm_fp16_128x64_ldg8")]})
     )
     assert found.reads == {"fp16"}
+
+
+@pytest.mark.parametrize(
+    ("found", "fused"),
+    [
+        pytest.param({"TacticName": "_gemm_mha_v2_0x1f2e"}, True, id="10.3"),
+        pytest.param(
+            {"TacticName": "fmha_v2_flash_attention_fp16_64_64_S_64_sm87"}, True, id="flash"
+        ),
+        pytest.param(
+            {"LayerType": "PluginV3", "PluginType": "VitrineFusedAttention"}, True, id="plugin"
+        ),
+        pytest.param({"TacticName": "sm80_xmma_gemm_f16f16_f16f32_f32_tn_n"}, False, id="gemm"),
+        pytest.param({"Name": "/layers.0/attention/o_proj"}, False, id="a-node-of-that-name"),
+    ],
+)
+def test_fused_attention_is_known_by_its_kernel(found: dict[str, Any], fused: bool) -> None:
+    (only,) = read_layers(json.dumps({"Layers": [layer("a", "Half", **found)]}))
+    assert only.is_attention == fused
