@@ -118,7 +118,7 @@ def measure_all(
     finally:
         for session in sessions.values():
             session.close()
-    return [_with_latency(c, times) for c in candidates]
+    return [with_latency(c, times) for c in candidates]
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
@@ -142,6 +142,12 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
         relation = f"{ratio:.2f} times as fast as" if ratio >= 1 else "SLOWER than"
         why += f", {relation} {rival.name}" + (f" ({1 / ratio:.2f} times)" if ratio < 1 else "")
     return best, why
+
+
+def candidate_summary(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as commands print it."""
+    times = {str(batch): taken.median for batch, taken in candidate.latency.items()}
+    return {"name": candidate.name, "obstacle": candidate.obstacle, "latency_ms": times}
 
 
 def candidate_record(candidate: Candidate) -> dict[str, Any]:
@@ -202,8 +208,7 @@ def _open(
     return candidate, session
 
 
-def _with_latency(
-    candidate: Candidate, times: Sequence[Mapping[str, latency.Latency]]
-) -> Candidate:
+def with_latency(candidate: Candidate, times: Sequence[Mapping[str, latency.Latency]]) -> Candidate:
+    """A candidate with its share of measurements, one a batch size, by candidates' names."""
     taken = {t[candidate.name].batch: t[candidate.name] for t in times if candidate.name in t}
     return replace(candidate, latency=taken)

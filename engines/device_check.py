@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from engines.targets import Target
 from engines.trt.installation import Installed, installed
+from runtime.backends.tensorrt_machine import release
 from runtime.errors import EngineError
-
-Version = tuple[int, int]
 
 
 def check_device(target: Target) -> Installed:
@@ -54,11 +53,5 @@ def serves(here: Installed, target: Target) -> str:
     return ""
 
 
-def release(version: str) -> Version:
-    """(major, minor) of a version such as "10.3.0"."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
-
-
-def _dotted(version: Version) -> str:
+def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))

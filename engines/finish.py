@@ -18,7 +18,7 @@ from typing import Any
 
 from engines.bundle_writer import BundleWriter, open_writer
 from engines.candidates import Candidate, candidate_record, choose
-from engines.device_check import check_device, release
+from engines.device_check import check_device
 from engines.finish_order import FinishOrder
 from engines.kit import SOURCES, Kit, KitGraph
 from engines.kit_reader import read_kit
@@ -28,6 +28,7 @@ from engines.targets import find_target
 from engines.tensorrt import PlanOrder, build_plan
 from engines.trials import Trial, engine_info, proved
 from engines.trt.installation import Installed
+from runtime.backends.tensorrt_machine import release
 from runtime.engine import GOLDEN, MODEL, PLAN, PLUGINS
 from runtime.errors import EngineError, one_line
 from runtime.golden import load_golden

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines import latency
-from engines.candidates import Candidate
+from engines.candidates import Candidate, with_latency
 from engines.kit import Kit, KitGraph
 from engines.tensorrt import Plan
 from engines.trt.installation import Installed
@@ -80,8 +80,8 @@ def proved(
                     candidate = replace(trial.candidate, obstacle=str(error))
                     trial = replace(trial, candidate=candidate)
             found.append(trial)
-        times = _times(sessions, kit, golden, say) if sessions else {}
-    return [replace(t, candidate=_timed(t.candidate, times)) for t in found]
+        times = _times(sessions, kit, golden, say) if sessions else []
+    return [replace(t, candidate=with_latency(t.candidate, times)) for t in found]
 
 
 def _limit(kit: Kit, graph: KitGraph) -> float:
@@ -98,16 +98,8 @@ def _open(trial: Trial, model: Path) -> Session:
 
 def _times(
     sessions: Mapping[str, Session], kit: Kit, golden: Golden, say: Callable[[str], None]
-) -> dict[int, Mapping[str, latency.Latency]]:
-    """By batch size, then by the candidate's name."""
+) -> list[Mapping[str, latency.Latency]]:
+    """One measurement a batch size, by the candidate's name."""
     say(f"measuring latency of {len(sessions)} engines")
     frame, preprocess = golden.frames[0], kit.manifest.preprocess
-    return {
-        batch: latency.measure(sessions, preprocess([frame] * batch).inputs)
-        for batch in kit.batches
-    }
-
-
-def _timed(candidate: Candidate, times: Mapping[int, Mapping[str, latency.Latency]]) -> Candidate:
-    mine = {batch: each[candidate.name] for batch, each in times.items() if candidate.name in each}
-    return replace(candidate, latency=mine)
+    return [latency.measure(sessions, preprocess([frame] * batch).inputs) for batch in kit.batches]

@@ -119,6 +119,8 @@ def parse_limits(texts: list[str]) -> dict[str, float]:
 
 def summary(built: Built) -> dict[str, Any]:
     """The outcome of a build as plain values."""
+    from engines.candidates import candidate_summary
+
     return {
         "bundle": str(built.bundle),
         "kit": built.kit,
@@ -130,14 +132,7 @@ def summary(built: Built) -> dict[str, Any]:
         "weights": built.reference.source,
         "drift": built.drift.to_dict(),
         "skipped_images": built.split.skipped,
-        "candidates": [
-            {
-                "name": c.name,
-                "obstacle": c.obstacle,
-                "latency_ms": {str(batch): times.median for batch, times in c.latency.items()},
-            }
-            for c in built.candidates
-        ],
+        "candidates": [candidate_summary(candidate) for candidate in built.candidates],
     }
 
 

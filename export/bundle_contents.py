@@ -21,10 +21,11 @@ from export.answers import Run
 from export.calibration_limits import Figure
 from export.outcome import Built
 from export.request import Request
-from export.samples import Sample
+from export.samples import Sample, Split
 from export.typed import Typed
 from export.weights import Reference
 from runtime.backends import Session
+from runtime.drift.verdict import DriftReport
 from runtime.engine import GOLDEN
 from runtime.golden import Golden, check, save_golden
 from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
@@ -42,10 +43,9 @@ def write_golden(
     reference: Reference,
     samples: Sequence[Sample],
     run_reference: Run,
-    session: Session,
     probes: int = PROBES,
-) -> GoldenInfo:
-    """Writes golden.npz from the first held-out images; the limit follows from this engine."""
+) -> Golden:
+    """Writes golden.npz from the first held-out images."""
     frames = [sample.read() for sample in samples[:probes]]
     outputs = [
         {
@@ -56,13 +56,18 @@ def write_golden(
     ]
     golden = Golden(frames, outputs)
     save_golden(writer.path(GOLDEN), golden)
-    return GoldenInfo(golden_limit(golden, reference, session), len(frames))
+    return golden
 
 
 def golden_limit(golden: Golden, reference: Reference, session: Session) -> float:
     """The least cosine that a probe must reach elsewhere, from what it reaches in this session."""
     worst = check(session.run, reference.preprocess, golden, -1.0)
     return 1.0 - max(_SLACK * (1.0 - worst), _LEAST_LOSS)
+
+
+def drift_record(drift: DriftReport, images: Split) -> dict[str, Any]:
+    """Drift as a manifest keeps it."""
+    return drift.to_dict() | {"held_out": images.disjoint}
 
 
 def describe(
@@ -97,7 +102,7 @@ def describe(
             "skipped": images.skipped,
             **_search(request, built),
         },
-        drift=built.drift.to_dict() | {"held_out": images.disjoint},
+        drift=drift_record(built.drift, images),
         latency={
             "kept": built.why,
             "candidates": [candidate_record(candidate) for candidate in built.candidates],

@@ -83,6 +83,8 @@ def finish_here(
 
 def finish_summary(finished: Finished) -> dict[str, Any]:
     """The outcome as plain values."""
+    from engines.candidates import candidate_summary
+
     return {
         "bundle": str(finished.bundle),
         "refused": finished.refused,
@@ -91,14 +93,7 @@ def finish_summary(finished: Finished) -> dict[str, Any]:
         "version": finished.engine.version,
         "device": finished.engine.device,
         "notes": list(finished.notes),
-        "candidates": [
-            {
-                "name": c.name,
-                "obstacle": c.obstacle,
-                "latency_ms": {str(batch): times.median for batch, times in c.latency.items()},
-            }
-            for c in finished.candidates
-        ],
+        "candidates": [candidate_summary(candidate) for candidate in finished.candidates],
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,16 @@ from engines.kit import KIT_SUFFIX, Evidence
 from engines.refusal import faster_float
 from engines.targets import Target, find_target
 from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
-from export.bundle_contents import PROBES, describe, golden_limit, processor, write_golden
+from export.bundle_contents import (
+    PROBES,
+    describe,
+    drift_record,
+    golden_limit,
+    processor,
+    write_golden,
+)
 from export.device_kit import KIT_PROBES, kit_of
-from export.engine_choice import for_device, measured
+from export.engine_choice import Choice, for_device, measured
 from export.outcome import Built
 from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
@@ -27,13 +33,11 @@ from export.to_onnx import onnx_from_module
 from export.typed_graphs import typed_graphs
 from export.weights import Reference, load_reference
 from export.zoo import FAMILIES
-from runtime.backends import open_session
+from runtime.backends import Session, open_session
 from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
-from runtime.engine import GOLDEN
-from runtime.golden import load_golden
-from runtime.manifest import EngineInfo
+from runtime.manifest import EngineInfo, GoldenInfo
 
 Say = Callable[[str], None]
 # Faithfulness is a property of the graph, so a few real images show it.
@@ -92,18 +96,20 @@ def _build(
     measured_name = f"the {kept.precision} graph as written" if choice.graphs else kept.name
     say(f"measuring drift of {measured_name} on {len(images.held_out)} images")
     theirs = answers(run_reference, reference.preprocess, images.held_out)
-    session = open_session(backend, choice.model, faithful=faithful)
-    try:
-        ours = answers(session.run, reference.preprocess, images.held_out)
-        drift = _drift(request, kept, reference, images, theirs, ours)
-        probes = PROBES if target.gpu is None else KIT_PROBES
-        golden = write_golden(writer, reference, images.held_out, run_reference, session, probes)
-    finally:
-        session.close()
-    reasons = ["drift is over its limit"] if drift.verdict == "fail" else []
-    if request.precision == "int8" and not request.keep_slower:
-        reasons += filter(None, [faster_float(kept, choice.candidates)])
-    refused = "; ".join(reasons)
+    probes = PROBES if target.gpu is None else KIT_PROBES
+    golden = write_golden(writer, reference, images.held_out, run_reference, probes)
+
+    def judged(candidate: Candidate, session: Session) -> tuple[list[Answer], DriftReport, float]:
+        """Answers of a session, their drift, and what golden probes must reach elsewhere."""
+        try:
+            ours = answers(session.run, reference.preprocess, images.held_out)
+            drift = _drift(request, candidate, reference, images, theirs, ours)
+            return ours, drift, golden_limit(golden, reference, session)
+        finally:
+            session.close()
+
+    ours, drift, limit = judged(kept, open_session(backend, choice.model, faithful=faithful))
+    refused = _refusal(request, choice, drift)
     built = Built(
         writer.folder, refused, kept, choice.why, choice.candidates, drift, images, reference, found
     )
@@ -112,41 +118,36 @@ def _build(
         text = precision_map_text(spec.name, chosen.precision_map)
         writer.path(PRECISION_MAP).write_text(text, encoding="utf-8")
     write_bundle_report(writer, request, built, chosen, theirs, ours, choice.model)
-    engine = EngineInfo(kept.backend, kept.version, processor())
-    if target.gpu is not None:
-        engine = EngineInfo(kept.backend, "", target.device, target.gpu.compute_capability)
-    manifest = describe(request, built, chosen, golden, choice.model, engine)
+    engine = _engine(kept, target)
+    info = GoldenInfo(limit, len(golden.frames))
+    manifest = describe(request, built, chosen, info, choice.model, engine)
     if refused:
         return replace(built, bundle=writer.reject())
     if choice.graphs:
-        evidence = {kept.precision: Evidence(manifest.drift, golden.min_cosine)}
+        evidence = {kept.precision: Evidence(manifest.drift, limit)}
         for precision, file in choice.others.items():
             say(f"measuring drift of the {precision} graph as written")
             other = replace(kept, precision=precision)
-            evidence[precision] = _evidence(request, other, reference, images, theirs, file, writer)
+            _, drift, limit = judged(other, open_session(backend, file, faithful=faithful))
+            evidence[precision] = Evidence(drift_record(drift, images), limit)
         kit = kit_of(manifest, choice.graphs, evidence, request.max_batch, writer)
         return replace(built, bundle=kit)
     return replace(built, bundle=writer.finish(manifest))
 
 
-def _evidence(
-    request: Request,
-    candidate: Candidate,
-    reference: Reference,
-    images: Split,
-    theirs: Sequence[Answer],
-    graph: Path,
-    writer: BundleWriter,
-) -> Evidence:
-    """What speaks for another precision that a device may keep, as for the first one."""
-    session = open_session("onnxruntime", graph, faithful=True)
-    try:
-        ours = answers(session.run, reference.preprocess, images.held_out)
-        drift = _drift(request, candidate, reference, images, theirs, ours)
-        limit = golden_limit(load_golden(writer.path(GOLDEN)), reference, session)
-    finally:
-        session.close()
-    return Evidence(drift.to_dict() | {"held_out": images.disjoint}, limit)
+def _refusal(request: Request, choice: Choice, drift: DriftReport) -> str:
+    """Why a build is refused; empty when it is not."""
+    reasons = ["drift is over its limit"] if drift.verdict == "fail" else []
+    if request.precision == "int8" and not request.keep_slower:
+        reasons += filter(None, [faster_float(choice.kept, choice.candidates)])
+    return "; ".join(reasons)
+
+
+def _engine(kept: Candidate, target: Target) -> EngineInfo:
+    """The engine of this machine, or the one that a device has yet to build."""
+    if target.gpu is None:
+        return EngineInfo(kept.backend, kept.version, processor())
+    return EngineInfo(kept.backend, "", target.device, target.gpu.compute_capability)
 
 
 def _probe(images: Split, reference: Reference, run: Any) -> Probe:

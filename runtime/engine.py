@@ -58,8 +58,8 @@ class Engine:
         self._lock = threading.Lock()
         batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else 1
         built_for = session.largest_batch if isinstance(session, DeviceSession) else None
-        most = min(max_batch or built_for or _CPU_BATCH, built_for or max_batch or _CPU_BATCH)
-        self._chunk = most if isinstance(batch, str) else batch
+        wanted = max_batch or built_for or _CPU_BATCH
+        self._chunk = min(wanted, built_for or wanted) if isinstance(batch, str) else batch
 
     @classmethod
     def load(

@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 
 from engines.trt.child_process import run_child
+from runtime.backends.tensorrt_machine import OLDEST, TOO_NEW, release
 from runtime.cuda_device import call, current_device
 from runtime.errors import EngineError, one_line
 
-_OLDEST, _TOO_NEW = (10, 3), 12  # 10.3 is JetPack 6's; what 12 removes cannot be known
 _INSTALL = (
     "on a Jetson `sudo apt install python3-libnvinfer` and a venv with --system-site-packages, "
     "elsewhere `pip install tensorrt-cu12`, or -cu13 for a driver with CUDA 13"
@@ -83,14 +83,13 @@ def _tensorrt(cuda: str) -> str:
     except Exception as error:  # NVIDIA's wheels look for their libraries in several ways
         raise _does_not_load(error) from error
     version = str(getattr(library, "__version__", ""))
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is None:
+    found = release(version)
+    if len(found) == 1:
         raise EngineError(
             f"the module tensorrt here is not NVIDIA's (version {version!r}); {_INSTALL}"
         )
-    major, minor = int(numbers[1]), int(numbers[2])
-    if (major, minor) < _OLDEST or major >= _TOO_NEW:
-        remedy = "upgrade Vitrine" if major >= _TOO_NEW else _INSTALL
+    if not OLDEST <= found < TOO_NEW:
+        remedy = _INSTALL if found < OLDEST else "upgrade Vitrine"
         raise EngineError(
             f"TensorRT {version} is installed, this release builds with 10.3 to 11.x; {remedy}"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from export.lowering.emit import quantised_again
 from export.lowering.rule import Rule
 
 _LAYOUT = frozenset({"Reshape", "Transpose", "Gather", "Squeeze", "Unsqueeze"})
@@ -33,16 +34,10 @@ def _part(graph: ir.Graph, transpose: ir.Node, dequantise: ir.Node) -> None:
     source, name = transpose.inputs[0], f"{transpose.name}.heads"
     assert source is not None
     heads = ir.node("Transpose", [source], {"perm": _HEADS_FIRST}, name=name)
-    again = ir.node(
-        "QuantizeLinear", [heads.outputs[0], *dequantise.inputs[1:]], name=f"{name}.quantise"
-    )
-    restored = ir.node(
-        "DequantizeLinear", [again.outputs[0], *dequantise.inputs[1:]], name=f"{name}.dequantise"
-    )
-    for added in (heads, again, restored):
-        added.outputs[0].name = f"{added.name}.output"
-    graph.insert_before(transpose, [heads, again, restored])
-    transpose.replace_input_with(0, restored.outputs[0])
+    heads.outputs[0].name = f"{name}.output"
+    pair = quantised_again(heads.outputs[0], dequantise, name)
+    graph.insert_before(transpose, [heads, *pair])
+    transpose.replace_input_with(0, pair[-1].outputs[0])
     transpose.attributes["perm"] = ir.AttrInt64s("perm", _ROWS_AGAINST_COLUMNS)
 
 

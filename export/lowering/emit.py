@@ -62,6 +62,26 @@ class Emitter:
         return self.op("Gather", [value, indices], shape, name, {"axis": axis})
 
 
+def quantised_again(value: ir.Value, like: ir.Node, name: str) -> list[ir.Node]:
+    """A QuantizeLinear and a DequantizeLinear of a value, which the caller puts into the graph.
+
+    Args:
+        value: float, and multiples of the scale of `like`: none of them changes.
+        like: the quantiser or dequantiser whose scale and zero point are taken.
+        name: the nodes are `name`.quantise and `name`.dequantise.
+    """
+    scale, zero = like.inputs[1:]
+    quantise = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.quantise")
+    restored = ir.node(
+        "DequantizeLinear", [quantise.outputs[0], scale, zero], name=f"{name}.dequantise"
+    )
+    for node in (quantise, restored):
+        node.outputs[0].name, node.outputs[0].shape = f"{node.name}.output", value.shape
+    quantise.outputs[0].type = None if zero is None else zero.type
+    restored.outputs[0].type = value.type
+    return [quantise, restored]
+
+
 def replace(old: ir.Value, new: ir.Value) -> None:
     """Makes every reader of `old` read `new`; a graph output keeps its name."""
     if old.is_graph_output():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from calibration.linears import constant
+from export.lowering.emit import quantised_again
 from export.lowering.rule import Rule
 
 _LAYOUT = frozenset({"Reshape", "Transpose"})
@@ -48,16 +49,9 @@ def _heads_above(quantise: ir.Node) -> ir.Value | None:
 def _quantise(graph: ir.Graph, heads: ir.Value, like: ir.Node) -> None:
     (reader, index), product = next(iter(heads.uses())), heads.producer()
     assert product is not None
-    name = f"{like.name}.heads"
-    quantise = ir.node("QuantizeLinear", [heads, *like.inputs[1:]], name=name)
-    restored = ir.node(
-        "DequantizeLinear", [quantise.outputs[0], *like.inputs[1:]], name=f"{name}.dequantise"
-    )
-    for node in (quantise, restored):
-        node.outputs[0].name, node.outputs[0].shape = f"{node.name}.output", heads.shape
-    quantise.outputs[0].type, restored.outputs[0].type = like.outputs[0].type, heads.type
-    graph.insert_after(product, [quantise, restored])
-    reader.replace_input_with(index, restored.outputs[0])
+    pair = quantised_again(heads, like, f"{like.name}.heads")
+    graph.insert_after(product, pair)
+    reader.replace_input_with(index, pair[-1].outputs[0])
 
 
 QUANTISED_HEADS = Rule("attention quantised before its heads are joined", quantise_heads)

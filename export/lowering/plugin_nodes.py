@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.linears import constant
-from export.lowering.emit import Emitter, replace
+from export.lowering.emit import Emitter
 from export.lowering.rule import Rule
 from export.operators import DOMAIN
 
@@ -30,31 +30,20 @@ def plugin_name(op_type: str) -> str:
 def _as_plugins(model: ir.Model) -> ir.Model:
     for node in list(model.graph):
         if node.domain == DOMAIN:
-            _replace(node)
+            _make_plugin(node)
     for identifier in [i for i in model.functions if i[0] == DOMAIN]:
         del model.functions[identifier]
     return model
 
 
-def _replace(node: ir.Node) -> None:
-    emit = Emitter(node)
-    inputs = list(node.inputs)
+def _make_plugin(node: ir.Node) -> None:
     if node.op_type == "FusedAttention":
-        inputs = inputs[:3] + [b for b in [_bias(emit, inputs[3])] if b is not None]
-    attributes = {name: node.attributes[name] for name in node.attributes}
-    plugin = ir.Node(
-        DOMAIN, plugin_name(node.op_type), inputs, list(attributes.values()), name=node.name
-    )
-    plugin.attributes["plugin_namespace"] = ir.AttrString("plugin_namespace", NAMESPACE)
-    plugin.attributes["plugin_version"] = ir.AttrString("plugin_version", PLUGIN_VERSION)
-    out, old = plugin.outputs[0], node.outputs[0]
-    emit.graph.insert_before(node, plugin)
-    out.shape, out.type = old.shape, old.type
-    name = old.name
-    replace(old, out)
-    if out.name is None:
-        old.name, out.name = f"{name}.replaced", name
-    emit.graph.remove(node, safe=True)
+        bias = _bias(Emitter(node), node.inputs[3])
+        node.replace_input_with(3, bias)
+        node.resize_inputs(3 if bias is None else 4)
+    node.op_type = plugin_name(node.op_type)
+    node.attributes["plugin_namespace"] = ir.AttrString("plugin_namespace", NAMESPACE)
+    node.attributes["plugin_version"] = ir.AttrString("plugin_version", PLUGIN_VERSION)
 
 
 def _bias(emit: Emitter, bias: ir.Value | None) -> ir.Value | None:

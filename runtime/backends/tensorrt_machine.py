@@ -9,7 +9,8 @@ from runtime.cuda_device import Device
 from runtime.errors import EngineError, one_line
 from runtime.manifest import EngineInfo
 
-_OLDEST, _TOO_NEW = (10, 3), (12,)
+OLDEST, TOO_NEW = (10, 3), (12,)
+"""The first release that is known, JetPack 6's, and the first that is not: what 12 removes."""
 _AMPERE = (8, 0)  # compute capability that hardware-compatible plans begin with
 
 
@@ -29,7 +30,7 @@ def tensorrt_version() -> str:
             "driver with CUDA 13"
         ) from error
     version = str(getattr(tensorrt, "__version__", "of unknown version"))
-    if not _OLDEST <= _release(version) < _TOO_NEW:
+    if not OLDEST <= release(version) < TOO_NEW:
         raise EngineError(
             f"found TensorRT {version}, this runtime knows 10.3 to 11; install one of these, or "
             "a vitrine that knows yours"
@@ -57,11 +58,11 @@ def check_machine(version: str, device: Device, built_for: EngineInfo) -> None:
     Raises:
         EngineError: another version, compute capability or platform.
     """
-    here, built = _release(version), _release(built_for.version)
+    here, built = release(version), release(built_for.version)
     version_fits = here == built or ("version-compatible" in built_for.options and here > built)
     wanted, found = built_for.compute_capability, device.compute_capability
     device_fits = wanted in (None, found) or (
-        "hardware-compatible" in built_for.options and _release(found) >= _AMPERE
+        "hardware-compatible" in built_for.options and release(found) >= _AMPERE
     )
     if version_fits and device_fits and built_for.platform in (None, this_platform()):
         return
@@ -76,7 +77,7 @@ def _on(name: str | None) -> str:
     return "" if name is None else f" on {name}"
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release(version: str) -> tuple[int, ...]:
     """Major, minor and patch: what follows, such as ".post1" or a build number, is no release."""
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
     return tuple(int(part or 0) for part in found.groups()) if found else (0,)

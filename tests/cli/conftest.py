@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ import pytest
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
+
+from runtime import EngineError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,37 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(noise).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the tiny ViT, INT8, with few images."""
+    folder = tmp_path_factory.mktemp("kit")
+    render = [sys.executable, "-m", "shapes.render", str(folder / "images")]
+    options = ["--task", "classification", "--images", "40", "--seed", "3"]
+    subprocess.run([*render, *options], check=True, cwd=ROOT)
+    outcome = run(
+        "build", "--model", "vit_tiny_shapes", "--precision", "int8", "--target", "orin-jp6",
+        "--calibration", folder / "images", "--images", "16", "--max-batch", "4",
+        "--out", folder, "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["bundle"])
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Jetson that `vitrine finish` runs on; see `tests.cli.device.Device`."""
+    from engines import device_check, finish, trials
+    from tests.cli.device import Device
+
+    found = Device()
+
+    def compile_library(archive: Path, library: Path, *_: object) -> Path:
+        raise EngineError("nvcc is not installed; run `sudo apt install cuda-nvcc`")
+
+    monkeypatch.setattr(device_check, "installed", lambda: found.here)
+    monkeypatch.setattr(finish, "build_plan", found.build_plan)
+    monkeypatch.setattr(trials, "open_session", found.open_session)
+    monkeypatch.setattr(finish, "compile_from_archive", compile_library)
+    return found
