@@ -12,6 +12,7 @@ import numpy.typing as npt
 from runtime.errors import EngineError
 
 _TOP = 5
+_WHOLE = (0.0, 0.0, 1.0, 1.0)  # a frame that covers its image
 
 
 class Guess(NamedTuple):
@@ -72,16 +73,19 @@ def detect(
     frame_sizes: Sequence[tuple[int, int]],
     labels: Sequence[str],
     threshold: float = 0.5,
+    regions: Sequence[tuple[float, float, float, float]] | None = None,
 ) -> list[Detections]:
     """DETR's outputs to the objects of each frame.
 
     Args:
         logits: (N, queries, classes + 1), "no object" last.
-        boxes: (N, queries, 4): centre x, centre y, width, height in 0..1 of the frame without
+        boxes: (N, queries, 4): centre x, centre y, width, height in 0..1 of the image without
             its padding.
         frame_sizes: (height, width) in pixels of each original frame.
         labels: one name per class.
         threshold: the least score of an object that is kept.
+        regions: left, top, right, bottom of each frame in 0..1 of its image, as
+            `runtime.preprocess.Batch` has them; without, every frame covers its image.
 
     Raises:
         EngineError: the labels are not one per class.
@@ -89,22 +93,40 @@ def detect(
     _check_labels(labels, logits.shape[-1] - 1)
     probabilities = _softmax(logits)[..., :-1]
     indices, scores = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
-    centres, sides = np.split(boxes.astype(np.float32), 2, axis=-1)
-    corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+    # All frames together, as each call of NumPy takes longer than its work for one frame.
+    placed = _in_frames(boxes, frame_sizes, regions or [_WHOLE] * len(frame_sizes))
+    orders = np.argsort(-scores, axis=-1, kind="stable")
+    counts = np.count_nonzero(scores >= threshold, axis=-1)
     found = []
-    for n, (height, width) in enumerate(frame_sizes):
-        order = np.argsort(-scores[n], kind="stable")
-        order = order[scores[n][order] >= threshold]
-        side = np.array([width, height, width, height], np.float32)
+    for n, count in enumerate(counts.tolist()):
+        order = orders[n, :count]
+        kept = indices[n, order]
         found.append(
             Detections(
-                boxes=np.clip(corners[n][order] * side, 0, side),
-                scores=scores[n][order],
-                labels=tuple(labels[i] for i in indices[n][order]),
-                indices=indices[n][order],
+                boxes=placed[n, order],
+                scores=scores[n, order],
+                labels=tuple(labels[i] for i in kept.tolist()),
+                indices=kept,
             )
         )
     return found
+
+
+def _in_frames(
+    boxes: npt.NDArray[Any],
+    frame_sizes: Sequence[tuple[int, int]],
+    regions: Sequence[tuple[float, float, float, float]],
+) -> npt.NDArray[np.float32]:
+    """Centres and sides (N, queries, 4) in 0..1 of images to corners in pixels of the frames."""
+    centres, sides = boxes[..., :2].astype(np.float32), boxes[..., 2:].astype(np.float32)
+    corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+    region = np.array(regions, np.float32)[:, None]
+    start, extent = region[..., :2], region[..., 2:] - region[..., :2]
+    side = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
+    twice = (1, 1, 2)
+    within = (corners - np.tile(start, twice)) / np.tile(extent, twice)
+    side = np.tile(side, twice)
+    return np.asarray(np.clip(within * side, 0, side), np.float32)
 
 
 def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """From frames to a batch: the only preprocessing, in training, calibration and on a device.
 
-Frames are uint8 (H, W, 3), RGB. Resizing is Pillow's own, which filters when it
-shrinks, so that the same frame gives the same numbers everywhere.
+Resizing is Pillow's, which filters when it shrinks (`runtime.resampling`). What a camera gives and
+what a file holds take the same way, so that the same picture is the same numbers everywhere.
 """
 
 from __future__ import annotations
@@ -14,17 +14,34 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Frame = npt.NDArray[np.uint8]
+from runtime.geometry import Placement, Size, cropped, keep_aspect, letterboxed
+from runtime.pixels import Frame as Frame
+from runtime.pixels import check_frames, frame_size, planes_of, rgb_of
+from runtime.resampling import resized
 
 _CHOICES = {
-    "resize": ("shortest_edge", "exact"),
+    "resize": ("shortest_edge", "exact", "letterbox"),
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
     "color": ("RGB", "BGR"),
 }
 _LONGEST_SIDE = 1 << 13  # in pixels, of what a model is given
-_MOST_PIXELS = (
-    _LONGEST_SIDE**2
-)  # one resized frame; a 1 x 100000 strip would otherwise exhaust memory
+_MOST_PIXELS = _LONGEST_SIDE**2  # of one resized frame, which a thin strip could exceed
+_LARGEST = 1e30  # of normalised values, well within float32
+
+
+class Prepared(NamedTuple):
+    """One frame, ready to be collated into a batch; it shares no memory with the frame.
+
+    Attributes:
+        image: uint8 (h, w, 3) RGB, resized and cropped.
+        frame_size: (height, width) in pixels of the frame before resizing.
+        region: what the whole frame covers of the image, in 0..1 of it: left, top, right, bottom.
+            (0, 0, 1, 1) but when letterboxed, which leaves edges, or cropped, which exceeds them.
+    """
+
+    image: Frame
+    frame_size: Size
+    region: tuple[float, float, float, float]
 
 
 class Batch(NamedTuple):
@@ -34,10 +51,12 @@ class Batch(NamedTuple):
         inputs: `pixel_values` float32 (N, 3, H, W) and, when padding, `pixel_mask` int64
             (N, H, W) with 1 where there is image.
         frame_sizes: (height, width) in pixels of every frame before resizing.
+        regions: what every frame covers of its image, as in `Prepared`.
     """
 
     inputs: dict[str, npt.NDArray[Any]]
-    frame_sizes: list[tuple[int, int]]
+    frame_sizes: list[Size]
+    regions: list[tuple[float, float, float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +65,8 @@ class Preprocess:
 
     Attributes:
         resize: "exact" gives `size` x `size`; "shortest_edge" keeps the aspect ratio and
-            makes the shorter side `size`.
+            makes the shorter side `size`; "letterbox" keeps it, makes the longer side `size` and
+            centres the frame in `size` x `size`.
         size: in pixels.
         max_size: bound on the longer side in pixels ("shortest_edge" only), by DETR's rule.
         crop: side in pixels of the centre crop; a smaller frame is surrounded by zeros.
@@ -54,6 +74,7 @@ class Preprocess:
         mean, std: of values in 0..1, in the channel order of `color`.
         color: "RGB" or "BGR", the channel order that the model is given.
         pad: zero-pad a ragged batch at bottom and right and emit `pixel_mask`.
+        fill: grey level in 0..255 of what a letterboxed frame leaves free.
 
     Raises:
         ValueError, TypeError: a field that makes no sense.
@@ -68,6 +89,7 @@ class Preprocess:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     color: str = "RGB"
     pad: bool = False
+    fill: int = 0
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -90,10 +112,33 @@ class Preprocess:
         object.__setattr__(self, "std", _triple("std", self.std))
         if min(self.std) <= 0:
             raise ValueError(f"preprocess.std is {self.std}; give three positive numbers")
-        if self.max_size is not None and (self.resize == "exact" or self.max_size < self.size):
+        if not all((1 + abs(m)) / s < _LARGEST for m, s in zip(self.mean, self.std, strict=True)):
+            raise ValueError(
+                f"preprocess.mean {self.mean} and std {self.std} make values over {_LARGEST:g}; "
+                "give those of values in 0..1"
+            )
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        """Check fields that have a meaning only beside another."""
+        if self.max_size is not None and (
+            self.resize != "shortest_edge" or self.max_size < self.size
+        ):
             raise ValueError(
                 f"preprocess.max_size is {self.max_size} with resize {self.resize!r} and size "
                 f"{self.size}; it needs 'shortest_edge' and at least the size"
+            )
+        if type(self.fill) is not int:
+            raise TypeError(f"preprocess.fill is {self.fill!r}; give an integer, a grey level")
+        if not 0 <= self.fill <= (255 if self.resize == "letterbox" else 0):
+            raise ValueError(
+                f"preprocess.fill is {self.fill} with resize {self.resize!r}; give 0 to 255 with "
+                "'letterbox', and 0 or nothing otherwise"
+            )
+        if self.resize == "letterbox" and (self.pad or self.crop is not None):
+            raise ValueError(
+                "preprocess has resize 'letterbox' with crop or pad; leave those out, since "
+                "every frame becomes one size already"
             )
 
     @classmethod
@@ -110,51 +155,85 @@ class Preprocess:
     def to_dict(self) -> dict[str, Any]:
         """The inverse of `from_dict`, made of JSON types only."""
         record = dataclasses.asdict(self)
+        if self.resize != "letterbox":
+            del record["fill"]  # so that older runtimes read what they can do
         return {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
 
-    def __call__(self, frames: Sequence[Frame]) -> Batch:
+    def __call__(self, frames: Sequence[Frame], *, pixels: str = "RGB") -> Batch:
         """Make one batch of `frames`.
 
         Args:
-            frames: uint8 (H, W, 3) RGB arrays, of any sizes; at least one.
+            frames: uint8 arrays, of any sizes; at least one.
+            pixels: their layout: "RGB", "BGR", "GREY" or "NV12" (`runtime.pixels`).
 
         Raises:
             ValueError, TypeError: no frame, not a frame, or frames that end up with different
                 sizes although `pad` is off.
         """
-        if len(frames) == 0:
+        check_frames(frames, pixels)
+        return self.collate([self.prepare(frame, pixels) for frame in frames])
+
+    def prepare(self, frame: Frame, pixels: str = "RGB") -> Prepared:
+        """Resize and crop one frame, for `collate`.
+
+        Raises:
+            ValueError, TypeError: not a frame of that layout, or one of extreme size.
+        """
+        size = frame_size(frame, pixels)
+        place = self._placement(size)
+        height, width = place.target
+        if height * width > _MOST_PIXELS:
+            raise ValueError(
+                f"a frame of {size} pixels would be resized to {place.target}; "
+                "crop it to a less extreme aspect ratio first"
+            )
+        planes = [
+            resized(plane, place.target, place.window, self.interpolation)
+            for plane in planes_of(frame, pixels)
+        ]
+        image = rgb_of(planes, pixels, size[0])
+        if image.shape[:2] != place.canvas:
+            canvas = np.full((*place.canvas, 3), self.fill, np.uint8)
+            top, left = max(place.offset[0], 0), max(place.offset[1], 0)
+            canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+            image = canvas
+        return Prepared(image, size, place.region)
+
+    def collate(self, prepared: Sequence[Prepared]) -> Batch:
+        """Normalise prepared frames, pad them where `pad` says so, and stack them.
+
+        Raises:
+            ValueError: no frame, or frames of different sizes although `pad` is off.
+        """
+        if len(prepared) == 0:
             raise ValueError("found no frames; a batch needs at least one")
-        for index, frame in enumerate(frames):
-            _check_frame(frame, index)
-        images = [self._shaped(frame) for frame in frames]
-        shapes = [image.shape[:2] for image in images]
+        shapes = [one.image.shape[:2] for one in prepared]
         if not self.pad and len(set(shapes)) > 1:
             raise ValueError(
                 f"frames of one batch became {sorted(set(shapes))} pixels; set `crop`, `pad` or "
                 "resize 'exact', or give frames of one size"
             )
         height, width = np.max(shapes, axis=0)
-        values = np.zeros((len(images), 3, height, width), np.float32)
-        for image, (h, w), target in zip(images, shapes, values, strict=True):
-            self._normalise(image, target[:, :h, :w])
+        values = np.zeros((len(prepared), 3, height, width), np.float32)
+        for one, (h, w), target in zip(prepared, shapes, values, strict=True):
+            self._normalise(one.image, target[:, :h, :w])
         inputs: dict[str, npt.NDArray[Any]] = {"pixel_values": values}
         if self.pad:
-            mask = np.zeros((len(images), height, width), np.int64)
+            mask = np.zeros((len(prepared), height, width), np.int64)
             for (h, w), row in zip(shapes, mask, strict=True):
                 row[:h, :w] = 1
             inputs["pixel_mask"] = mask
-        return Batch(inputs, [(frame.shape[0], frame.shape[1]) for frame in frames])
+        return Batch(inputs, [one.frame_size for one in prepared], [one.region for one in prepared])
 
-    def _shaped(self, frame: Frame) -> Frame:
-        """Resize and crop one frame: uint8 (H, W, 3) to uint8 (h, w, 3)."""
-        height, width = frame.shape[:2]
-        if self.resize == "exact":
-            target = (self.size, self.size)
-        else:
-            target = _keep_aspect(height, width, self.size, self.max_size)
-        if target != (height, width):
-            frame = _resized(frame, target, self.interpolation)
-        return frame if self.crop is None else _centre_crop(frame, self.crop)
+    def _placement(self, frame: Size) -> Placement:
+        if self.resize == "letterbox":
+            return letterboxed(frame, self.size)
+        target = (self.size, self.size)
+        if self.resize == "shortest_edge":
+            target = keep_aspect(frame, self.size, self.max_size)
+        return (
+            Placement(target, (0, 0), target) if self.crop is None else cropped(target, self.crop)
+        )
 
     def _normalise(self, image: Frame, out: npt.NDArray[np.float32]) -> None:
         """Write (image / 255 - mean) / std, channels first, into `out` (3, h, w)."""
@@ -173,60 +252,3 @@ def _triple(name: str, value: Any) -> tuple[float, float, float]:
     ):
         raise ValueError(f"preprocess.{name} is {value!r}; give three finite numbers")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
-
-
-def _check_frame(frame: Any, index: int) -> None:
-    wanted = "give uint8 (height, width, 3) RGB arrays, a single one in a list"
-    if not isinstance(frame, np.ndarray):
-        raise TypeError(f"frame {index} is a {type(frame).__name__}; {wanted}")
-    if frame.dtype != np.uint8:
-        raise TypeError(f"frame {index} is {frame.dtype}; {wanted}")
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-        raise ValueError(f"frame {index} has shape {frame.shape}; {wanted}")
-
-
-def _keep_aspect(height: int, width: int, size: int, max_size: int | None) -> tuple[int, int]:
-    """Height and width after the shorter side became `size`, as torchvision and DETR round.
-
-    DETR applies `max_size` by shrinking `size` first and rounding it, and leaves a frame
-    alone whose shorter side then already fits; the longer side follows by truncation.
-    """
-    short, long = sorted((height, width))
-    exact = float(size)
-    if max_size is not None and long / short * size > max_size:
-        exact = max_size * short / long
-        size = round(exact)
-    if short == size:
-        return height, width
-    # In this order, as DETR multiplies: another one may truncate to one pixel less.
-    long, size = int(exact * long / short), max(size, 1)
-    return (long, size) if width <= height else (size, long)
-
-
-def _resized(frame: Frame, target: tuple[int, int], interpolation: str) -> Frame:
-    from PIL import Image
-
-    height, width = target
-    if height * width > _MOST_PIXELS:
-        raise ValueError(
-            f"a frame of {frame.shape[:2]} pixels would be resized to {target}; "
-            "crop it to a less extreme aspect ratio first"
-        )
-    image = Image.fromarray(np.ascontiguousarray(frame))
-    return np.asarray(image.resize((width, height), Image.Resampling[interpolation.upper()]))
-
-
-def _centre_crop(frame: Frame, side: int) -> Frame:
-    """Cut `side` x `side` pixels, rounding offsets as torchvision's `center_crop` does."""
-    height, width = frame.shape[:2]
-    missing_h, missing_w = max(side - height, 0), max(side - width, 0)
-    if missing_h or missing_w:
-        before_h, before_w = missing_h // 2, missing_w // 2
-        frame = np.pad(
-            frame,
-            ((before_h, missing_h - before_h), (before_w, missing_w - before_w), (0, 0)),
-        )
-        height, width = frame.shape[:2]
-    # Python's round goes to even on a half, which is torchvision's rule as well.
-    top, left = round((height - side) / 2), round((width - side) / 2)
-    return frame[top : top + side, left : left + side]
