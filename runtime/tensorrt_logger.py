@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import tensorrt
 
 _KEPT = 4  # errors; TensorRT often explains one failure in several
-_LOCK = threading.Lock()
+# Of a thread that logs while it reads: garbage that it collects may have something to say.
+_LOCK = threading.RLock()
 
 
 def shared_logger() -> tensorrt.ILogger:
@@ -40,7 +41,8 @@ def _logger() -> tensorrt.ILogger:
 
         def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
-                self.errors.append(msg)
+                with _LOCK:
+                    self.errors.append(msg)
 
     return KeepingLogger()
 
@@ -48,6 +50,7 @@ def _logger() -> tensorrt.ILogger:
 def last_errors() -> str:
     """The kept errors in one line, the oldest first, and forgets them."""
     errors: deque[str] = shared_logger().errors  # type: ignore[attr-defined, unused-ignore]
-    text = "; ".join(dict.fromkeys(errors)) or "TensorRT gave no reason"
-    errors.clear()
+    with _LOCK:
+        text = "; ".join(dict.fromkeys(errors)) or "TensorRT gave no reason"
+        errors.clear()
     return one_line(RuntimeError(text))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from engines.trt.build_failure import RETRY, explain
 from engines.trt.build_options import apply_options
 from engines.trt.inspection import EngineLayer, count_precisions, read_layers
 from engines.trt.installation import Installed, look
@@ -22,10 +23,7 @@ from runtime.errors import EngineError, one_line
 if TYPE_CHECKING:
     import tensorrt as trt
 
-_MIB = 1 << 20
 _WARNINGS = 3  # of TensorRT's, kept as notes
-_NO_MEMORY = ("out of memory", "outofmemory", "memoryallocation", "failed to allocate")
-_NO_WORKSPACE = ("insufficient workspace",)
 
 
 def build(order: PlanOrder, say: Callable[[str], None], cancelled: Callable[[], bool]) -> Plan:
@@ -86,9 +84,12 @@ def _network_to_plan(
         notes.append(use_cache(cache, config))
     monitor = make_monitor(say, cancelled)  # must outlive the build
     config.progress_monitor = monitor
+    messages.record.take()  # what the parser got over is not why a build fails
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failure(order, here, messages, cancelled())
+        if cancelled():
+            raise EngineError("the build was cancelled; no plan was written")
+        raise explain(messages.failures(), here, order.workspace)
     if cache:
         notes.append(keep_cache(cache, config))
     return plan, [note for note in notes if note]
@@ -98,13 +99,15 @@ def _make_builder(logger: trt.ILogger, messages: Messages) -> trt.Builder:
     import tensorrt as trt
 
     try:
-        return trt.Builder(logger)
+        builder = trt.Builder(logger)
     except TypeError as error:  # pybind11's word for a factory that gave nothing
         reason = messages.last_error or one_line(error)
         raise EngineError(
             f"TensorRT {getattr(trt, '__version__', '')} cannot start ({reason}); its CUDA must be "
             "one that the driver supports, and a GPU must be free: see `vitrine doctor`"
         ) from error
+    builder.error_recorder = messages.record.recorder()
+    return builder
 
 
 def _configure(order: PlanOrder, builder: trt.Builder) -> trt.IBuilderConfig:
@@ -120,24 +123,6 @@ def _configure(order: PlanOrder, builder: trt.Builder) -> trt.IBuilderConfig:
     return config
 
 
-def _failure(order: PlanOrder, here: Installed, messages: Messages, cancelled: bool) -> EngineError:
-    if cancelled:
-        return EngineError("the build was cancelled; no plan was written")
-    reason = one_line(Warning(messages.last_error or "it gave no reason"))
-    if messages.mention(*_NO_MEMORY):
-        return EngineError(
-            f"{here.device} ran out of memory during the build, with a workspace of "
-            f"{order.workspace // _MIB} MiB ({reason}); give a smaller --workspace or a smaller "
-            "largest batch, or close other programs"
-        )
-    if messages.mention(*_NO_WORKSPACE):
-        return EngineError(
-            f"TensorRT finds no kernel within a workspace of {order.workspace // _MIB} MiB "
-            f"({reason}); give a larger --workspace"
-        )
-    return EngineError(f"TensorRT {here.tensorrt} built no engine ({reason}); no plan was written")
-
-
 def _inspect(
     plan: trt.IHostMemory, order: PlanOrder, logger: trt.ILogger, messages: Messages
 ) -> list[EngineLayer]:
@@ -148,13 +133,18 @@ def _inspect(
     """
     import tensorrt as trt
 
+    messages.record.take()  # what the build got over
     runtime = trt.Runtime(logger)
+    runtime.error_recorder = messages.record.recorder()
     runtime.engine_host_code_allowed = "version-compatible" in order.options
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
+        failures = messages.failures()
+        short = any(error.is_memory for error in failures)
+        remedy = "close other programs or give a smaller largest batch" if short else RETRY
         raise EngineError(
-            f"the engine was built and does not load ({messages.last_error or 'no reason given'}); "
-            "no plan was written; give a smaller --workspace if memory is short"
+            f"the engine was built and does not load ({one_line(Warning(failures[0].text))}); no "
+            f"plan was written; {remedy}"
         )
     inspector = engine.create_engine_inspector()
     # It runs nothing, so its activations get no memory.

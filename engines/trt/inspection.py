@@ -1,9 +1,8 @@
 """Reads what an engine's inspector says of its layers.
 
-The inspector's JSON (NVIDIA, "TensorRT developer guide", engine inspector) describes each layer by
-name, type, tensors, kernel ("TacticName") and the ONNX nodes it came from ("Metadata", in the form
-"[ONNX Layer: NAME]" with a separator between). Up to 10.x a tensor has "Format/Datatype", a phrase
-such as "Row major linear FP16 format" or "Half"; 11.x has "Format" and "Datatype" instead.
+Its JSON describes each layer by name, type, tensors, kernel ("TacticName") and the ONNX nodes it
+came from (see `runtime.backends.tensorrt_layers`). Up to 10.x a tensor has "Format/Datatype", a
+phrase such as "Row major linear FP16 format" or "Half"; 11.x has "Format" and "Datatype" instead.
 
 Inferred from NVIDIA's description and from published outputs of 10.x, and never checked on an
 engine of ours: the spelling of types in 11.x, and that the kernel of a quantised product is named
@@ -12,12 +11,13 @@ by its operands (…_i8i8_…, …_i8f32_…, imma).
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from runtime.backends.tensorrt_layers import layer_records, onnx_nodes, plain_name
 
 # Tried in this order: the later patterns also match the earlier types.
 _TYPES = (
@@ -40,8 +40,6 @@ _PRODUCT = re.compile(
 # Attention as a whole, as its kernels are called (_gemm_mha_v2, fmha, flash) and our plugins.
 _ATTENTION = re.compile(r"mha|flash_?att|attention_v3|vitrine\w*attention", re.I)
 _REGION = re.compile(r"foreignnode|^myelin", re.I)
-_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x00-\x1f\s,;]|\[ONNX|$)")
-_PROFILE = re.compile(r" \[profile \d+\]$")
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,7 @@ class EngineLayer:
 
 def read_layers(text: str) -> list[EngineLayer]:
     """The layers in an inspector's JSON; none when it describes none, as names only or nothing."""
-    try:
-        record = json.loads(text, strict=False)  # control characters between names, as they are
-    except ValueError:
-        return []
-    layers = record.get("Layers", []) if isinstance(record, Mapping) else []
-    return [_layer(each) for each in layers if isinstance(each, Mapping)]
+    return [_layer(each) for each in layer_records(text)]
 
 
 def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, int]:
@@ -93,17 +86,16 @@ def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, int]:
 
 
 def _layer(record: Mapping[str, Any]) -> EngineLayer:
-    name = _PROFILE.sub("", str(record.get("Name", "")))
+    name = plain_name(str(record.get("Name", "")))
     kernel = str(record.get("TacticName", ""))
     kind = f"{record.get('LayerType', '')} {record.get('ParameterType', '')} {kernel}"
     weights = record.get("Weights")
     weight = str(weights.get("Type", "")) if isinstance(weights, Mapping) else ""
     operands = _operands(kernel)
     reads = {operands, *map(_precision, [*_types(record.get("Inputs")), weight]), ""} - {""}
-    nodes = _NODE.findall(str(record.get("Metadata", ""))) or name.split(" + ")
     return EngineLayer(
         name=name,
-        nodes=frozenset(nodes),
+        nodes=frozenset(onnx_nodes(record)),
         reads=frozenset(reads),
         writes=frozenset(map(_precision, _types(record.get("Outputs")))) - {""},
         is_told=bool(operands or (reads and re.search("plugin", kind, re.I))),

@@ -1,4 +1,4 @@
-"""TensorRT's two callbacks during a build: what it logs, and how far it is.
+"""TensorRT's callbacks during a build: what it logs and reports, and how far it is.
 
 The classes derive from TensorRT's own, so they are made in functions: importing this module must
 not import tensorrt. Both base classes are initialised by name, as NVIDIA's bindings demand, and
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, SupportsInt
 
+from runtime.tensorrt_errors import ErrorRecord, Reported
+
 if TYPE_CHECKING:
     import tensorrt as trt
 
@@ -21,20 +23,26 @@ _BETWEEN = 30.0  # seconds between two reports of one phase's steps: a line each
 
 @dataclass
 class Messages:
-    """What TensorRT logged: each message once, in order, on one line."""
+    """What TensorRT said.
+
+    Attributes:
+        errors: what it logged, each message once, in order, on one line.
+        warnings: the same of those.
+        record: errors with their codes, of objects that have its recorder; they are not logged.
+    """
 
     errors: dict[str, None] = field(default_factory=dict)
     warnings: dict[str, None] = field(default_factory=dict)
+    record: ErrorRecord = field(default_factory=ErrorRecord)
 
     @property
     def last_error(self) -> str:
-        """The newest error; empty when there is none."""
+        """The newest error that was logged; empty when there is none."""
         return next(reversed(self.errors), "")
 
-    def mention(self, *words: str) -> bool:
-        """Whether any message contains one of `words`, which are in lower case."""
-        heard = [text.lower() for text in (*self.errors, *self.warnings)]
-        return any(word in text for word in words for text in heard)
+    def failures(self) -> list[Reported]:
+        """Why a call failed, the oldest error first; at least one."""
+        return self.record.take() or [Reported("", self.last_error or "it gave no reason")]
 
 
 def make_logger(messages: Messages) -> trt.ILogger:

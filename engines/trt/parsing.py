@@ -64,6 +64,7 @@ def parse(
     # Ignored by 11.x, where every network is strongly typed; its number differs between versions.
     flag = int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(1 << flag)
+    # The network keeps its parser, which owns the weights, alive (NVIDIA's bindings see to it).
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]

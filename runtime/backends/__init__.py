@@ -33,6 +33,10 @@ class Session(Protocol):
     def version(self) -> str:
         """The back end's version."""
 
+    @property
+    def streams(self) -> int:
+        """How many threads may be in `run` at once."""
+
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Arrays by input name to arrays by output name; `EngineError` when refused."""
 
@@ -60,6 +64,7 @@ def open_session(
     model: str | Path,
     *,
     threads: int | None = None,
+    streams: int = 1,
     faithful: bool = False,
     plugins: Sequence[Path] = (),
     built_for: EngineInfo | None = None,
@@ -72,7 +77,8 @@ def open_session(
             is "openvino" where it does not; or "onnxruntime". On a CUDA device, "tensorrt", or
             ONNX Runtime's providers "onnxruntime-cuda" and "onnxruntime-tensorrt".
         model: path of the plan for "tensorrt", of the ONNX file otherwise.
-        threads: CPU threads of one inference; None leaves the choice to the back end.
+        threads: CPU threads of all inferences; None leaves the choice to the back end.
+        streams: inferences that may run side by side on a CPU, each on its share of the threads.
         faithful: run the graph as written (ONNX Runtime only): graph optimisations are off.
         plugins: libraries that the plan needs ("tensorrt" only).
         built_for: what the plan must have been built for ("tensorrt" only); None trusts it.
@@ -81,11 +87,11 @@ def open_session(
         EngineError: the back end is not installed, has no device, or refuses the model.
         ValueError, TypeError: `threads`, or `faithful` with a back end that always rewrites.
     """
-    if threads is not None:
-        if type(threads) is not int:
-            raise TypeError(f"threads is {threads!r}; give an integer or None")
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; give at least 1, or None")
+    for name, number in (("threads", threads), ("streams", streams)):
+        if number is not None and type(number) is not int:
+            raise TypeError(f"{name} is {number!r}; give an integer")
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}; give at least 1")
     if backend not in _PACKAGES:
         raise EngineError(
             f"found back end {backend!r}, this runtime has {', '.join(_PACKAGES)}; "
@@ -101,10 +107,11 @@ def open_session(
         if backend.startswith("openvino"):
             from runtime.backends.openvino_session import OpenVinoSession
 
-            return OpenVinoSession(Path(model), threads, bfloat16=backend == "openvino-bf16")
+            bfloat16 = backend == "openvino-bf16"
+            return OpenVinoSession(Path(model), threads, streams, bfloat16=bfloat16)
         from runtime.backends.onnxruntime_session import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(Path(model), threads, faithful, backend)
+        return OnnxRuntimeSession(Path(model), threads, streams, faithful, backend)
     except ImportError as error:
         package = backend.partition("-")[0]
         raise EngineError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,17 @@ class OnnxRuntimeSession:
     """One inference session on the provider of its back end."""
 
     def __init__(
-        self, model: Path, threads: int | None, faithful: bool, name: str = "onnxruntime"
+        self,
+        model: Path,
+        threads: int | None,
+        streams: int,
+        faithful: bool,
+        name: str = "onnxruntime",
     ) -> None:
         """Load `model`; see `open_session`."""
         import onnxruntime
 
-        self.name, self.version = name, onnxruntime.__version__
+        self.name, self.version, self.streams = name, onnxruntime.__version__, streams
         providers = _PROVIDERS[name]
         wanted = providers[0][0]
         there = onnxruntime.get_available_providers()
@@ -44,8 +50,10 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.inter_op_num_threads = 1
+        if streams > 1:  # the pool is shared; of itself it would have a thread for each core
+            threads = threads or os.cpu_count() or 1
         if threads is not None:
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = max(1, threads // streams)
         if faithful:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ from runtime.errors import EngineError, one_line
 
 
 class OpenVinoSession:
-    """One compiled model and one inference request; not for concurrent use."""
+    """One compiled model with an inference request for each stream."""
 
-    def __init__(self, model: Path, threads: int | None, *, bfloat16: bool = False) -> None:
+    def __init__(
+        self, model: Path, threads: int | None, streams: int, *, bfloat16: bool = False
+    ) -> None:
         """Compile `model`; see `open_session`."""
         import openvino
 
         self.version = openvino.__version__.partition("-")[0]
+        self.streams = streams
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if streams > 1:  # the hint would choose one
+            config = {"NUM_STREAMS": streams}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -33,7 +39,9 @@ class OpenVinoSession:
             self._inputs = {port.get_any_name() for port in graph.inputs}
             self._outputs = [port.get_any_name() for port in graph.outputs]
             compiled = core.compile_model(graph, "CPU", config)
-            self._request = compiled.create_infer_request()
+            self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
+            for _ in range(streams):
+                self._requests.put(compiled.create_infer_request())
         except Exception as error:  # its binding raises RuntimeError and others alike
             raise EngineError(f"OpenVINO refuses {model} ({one_line(error)})") from error
 
@@ -42,13 +50,16 @@ class OpenVinoSession:
         # A request would silently take an input that is not given from the previous call.
         if inputs.keys() != self._inputs:
             raise EngineError(f"inputs are {sorted(inputs)}, the model has {sorted(self._inputs)}")
+        request = self._requests.get()
         try:
             # Sharing inputs spares a copy; outputs are copied, since the request reuses them.
-            results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
+            results = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except Exception as error:  # as above
             raise EngineError(f"OpenVINO failed to run ({one_line(error)})") from error
+        finally:
+            self._requests.put(request)
         return {name: np.asarray(results[i]) for i, name in enumerate(self._outputs)}
 
     def close(self) -> None:
         """See `Session.close`."""
-        del self._request
+        del self._requests

@@ -67,6 +67,10 @@ class Context:
             self._context.set_output_allocator(name, allocator), f"refuses an allocator of {name}"
         )
 
+    def set_profiler(self, profiler: tensorrt.IProfiler) -> None:
+        """Report the time of each layer of each later launch to `profiler`, which it keeps."""
+        self._context.profiler = profiler
+
     def launch(self, addresses: tuple[int, ...]) -> None:
         """Put one inference on the engine's stream.
 

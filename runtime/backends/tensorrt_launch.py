@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from runtime.backends.tensorrt_context import Context
 from runtime.backends.tensorrt_engine import LoadedEngine
@@ -12,6 +13,9 @@ from runtime.backends.tensorrt_outputs import GrowingOutput
 from runtime.backends.tensorrt_tensors import Shape
 from runtime.cuda_stream import Graph
 from runtime.errors import EngineError, one_line
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _KEPT = 8  # launches that are remembered
 _LOG = logging.getLogger(__name__)
@@ -38,6 +42,14 @@ class Launcher:
         # By the inputs' shapes and all addresses, the least recently used first; None for a
         # launch that was seen once.
         self._seen: OrderedDict[tuple[object, ...], _Captured | None] = OrderedDict()
+
+    def profile(self, profiler: tensorrt.IProfiler) -> None:
+        """Report the layers of each launch to `profiler`; to be called before the first one.
+
+        Nothing is captured then: a launch that is both captured and profiled is an error.
+        """
+        self._may_capture = False
+        self._context().set_profiler(profiler)
 
     def prepare(self, shapes: tuple[Shape, ...], profile: int) -> tuple[Shape | None, ...]:
         """Set the inputs' shapes for the next launch.

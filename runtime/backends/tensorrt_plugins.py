@@ -19,20 +19,17 @@ _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64"}  # e_machine of an ELF header, by 
 _AGAIN = "build the bundle again on this machine"
 
 
-def load_plugins(runtime: tensorrt.Runtime, path: Path, version: str, device: Device) -> None:
-    """Check a plugin library and load it for the plans of one `tensorrt.Runtime`.
-
-    The library stays loaded until the runtime is gone, as engines run its code.
+def check_plugins(path: Path, version: str, device: Device) -> None:
+    """Refuse a plugin library that was not made for this machine, without TensorRT's help.
 
     Args:
-        runtime: whose own registry gets the plugins, so that other sessions are left alone.
         path: of libvitrine_plugins.so.
         version: of TensorRT here.
         device: here.
 
     Raises:
         EngineError: it is missing, of another version, or built for another processor, GPU or
-            TensorRT; or TensorRT refuses it.
+            TensorRT.
     """
     _check_processor(path)
     try:
@@ -41,13 +38,26 @@ def load_plugins(runtime: tensorrt.Runtime, path: Path, version: str, device: De
     except (OSError, AttributeError) as error:
         raise EngineError(f"{path} is no plugin library ({one_line(error)}); {_AGAIN}") from error
     _check(path, found, version, device)
+
+
+def load_plugins(runtime: tensorrt.Runtime, path: Path) -> None:
+    """Load a plugin library, which was checked, for the plans of one `tensorrt.Runtime`.
+
+    The library stays loaded until the runtime is gone, as engines run its code.
+
+    Args:
+        runtime: whose own registry gets the plugins, so that other sessions are left alone.
+        path: of libvitrine_plugins.so.
+
+    Raises:
+        EngineError: TensorRT refuses it.
+    """
     try:
         handle = runtime.get_plugin_registry().load_library(str(path))
     except Exception as error:  # the binding raises what pybind11 does, e.g. for a null handle
         raise EngineError(f"TensorRT refuses {path} ({one_line(error)}); {_AGAIN}") from error
     if handle is None:
-        why = last_errors()
-        raise EngineError(f"TensorRT refuses {path} ({why}); {_AGAIN}")
+        raise EngineError(f"TensorRT refuses {path} ({last_errors()}); {_AGAIN}")
 
 
 def _check_processor(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,17 @@ class TensorRtSession:
     """A plan on the device that is current when it opens; not for concurrent use."""
 
     name = "tensorrt"
+    streams = 1
 
     def __init__(self, plan: Path, plugins: tuple[Path, ...], built_for: EngineInfo | None) -> None:
         """Check the machine, then load plugins and plan; see `open_session`."""
+        try:
+            self._open(plan, plugins, built_for)
+        except BaseException as error:
+            _forget_frames(error)
+            raise
+
+    def _open(self, plan: Path, plugins: tuple[Path, ...], built_for: EngineInfo | None) -> None:
         self.version = tensorrt_version()
         device = current_device()
         if built_for is not None:
@@ -86,6 +95,7 @@ class TensorRtSession:
     def _run(
         self, inputs: Mapping[str, npt.NDArray[Any] | DeviceArray], profile: int
     ) -> dict[str, npt.NDArray[Any]]:
+        self._engine.forget_errors()
         given, wanted = self._engine.inputs, self._engine.outputs
         shapes = self._launcher.prepare(tuple(inputs[t.name].shape for t in given), profile)
         targets = [self._reserve(t, s) for t, s in zip(wanted, shapes, strict=True)]
@@ -106,7 +116,8 @@ class TensorRtSession:
         """The address of an output; 0 where TensorRT will ask for the memory itself."""
         if shape is None:
             return 0
-        nbytes = int(np.prod(shape, dtype=np.int64)) * tensor.dtype.itemsize
+        # An empty output needs an address as well.
+        nbytes = max(int(np.prod(shape, dtype=np.int64)), 1) * tensor.dtype.itemsize
         self._on_host[tensor.name].reserve(nbytes)
         return self._on_device[tensor.name].reserve(nbytes)
 
@@ -127,3 +138,14 @@ class TensorRtSession:
         """See `Session.close`; closing twice is harmless."""
         with using_device(self._index):
             self._resources.close()
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Frees what the functions that failed still refer to: an engine, a context, a plan's bytes.
+
+    Whoever keeps the exception, as a log does, would keep those in the device's memory, which the
+    next back end may need.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -15,7 +15,10 @@ import pytest
 
 from tests.contract.bindings import ROOT, VERSIONS, Members, Signature, declared, stub_folder
 
-FAKES = ("tests/fakes/tensorrt_builder.py", "tests/fakes/tensorrt_runtime.py")
+FAKES = tuple(
+    f"tests/fakes/tensorrt_{part}.py"
+    for part in ("builder", "common", "execution", "inspection", "runtime")
+)
 # Python's own, on which NVIDIA's classes and ours agree without declaring it.
 _PYTHONS = {"__init__", "__len__", "__getitem__", "__iter__", "__enter__", "__exit__"}
 
@@ -103,21 +106,50 @@ def test_a_fake_that_differs_is_found(fake: dict[str, Members], found: object) -
     assert differences == found or len(differences) == found
 
 
+# A method of NVIDIA's base class calls C++, and that calls ours, as TensorRT does.
 SUBCLASSES = """
 import tensorrt as trt
 from engines.trt.listeners import Messages, make_logger, make_monitor
 from runtime.backends.tensorrt_outputs import GrowingOutput
-from runtime.tensorrt_logger import shared_logger
+from runtime.backends.tensorrt_profile import LayerClock
+from runtime.tensorrt_errors import ErrorRecord, Reported
+from runtime.tensorrt_logger import last_errors, shared_logger
 
-monitor = make_monitor(print, lambda: False)
-assert isinstance(monitor, trt.IProgressMonitor)
-monitor.phase_start("build", "", 3)
-assert monitor.step_complete("build", 1) is True
-monitor.phase_finish("build")
+said, base = [], trt.IProgressMonitor
+monitor = make_monitor(said.append, lambda: len(said) > 1, between=0.0)
+base.phase_start(monitor, "build", None, 3)
+assert base.step_complete(monitor, "build", 1) is False  # it was cancelled by then
+base.phase_finish(monitor, "build")
+assert said == ["TensorRT: build", "TensorRT: build, 2 of 3"]
+
 assert isinstance(GrowingOutput().allocator(), trt.IOutputAllocator)
-for logger in (make_logger(Messages()), shared_logger()):
-    assert isinstance(logger, trt.ILogger)
-    logger.log(trt.ILogger.ERROR, "a message")
+
+messages = Messages()
+for logger in (make_logger(messages), shared_logger()):
+    trt.ILogger.log(logger, trt.ILogger.ERROR, "a message")
+assert messages.last_error == last_errors() == "a message"
+
+record, base, memory = ErrorRecord(), trt.IErrorRecorder, trt.ErrorCodeTRT.FAILED_ALLOCATION
+recorder = record.recorder()
+assert base.num_errors(recorder) == 0  # -1 where the bindings do not find the method
+for number in range(20):
+    assert base.has_overflowed(recorder) is (number > 16)
+    assert base.report_error(recorder, memory, f"{number} bytes") is True
+assert base.num_errors(recorder) == 16
+assert base.get_error_code(recorder, 15) == memory
+assert base.get_error_desc(recorder, 15) == "19 bytes"
+assert base.get_error_code(recorder, 16) == trt.ErrorCodeTRT.UNSPECIFIED_ERROR
+assert base.get_error_desc(recorder, -1) == ""
+assert record.take()[0] == Reported("FAILED_ALLOCATION", "4 bytes")
+base.report_error(recorder, trt.ErrorCodeTRT.INTERNAL_ERROR, "again")
+base.clear(recorder)
+assert base.num_errors(recorder) == 0 and not base.has_overflowed(recorder)
+
+clock = LayerClock()
+profiler = clock.profiler()
+for milliseconds in (0.25, 0.5):
+    trt.IProfiler.report_layer_time(profiler, "gemm", milliseconds)
+assert clock.take() == {"gemm": 0.75} and clock.take() == {}
 """
 
 

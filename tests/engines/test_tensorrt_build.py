@@ -20,16 +20,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path, monkeypatch)
 
 
-def refusal(machine: Machine, **changes: Any) -> str:
-    """The one line that a build is refused with; nothing of it is left."""
-    with pytest.raises(EngineError) as caught:
-        machine.build(**changes)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert machine.left() == []
-    return text
-
-
 def test_a_plan_says_what_it_is(machine: Machine) -> None:
     plan = machine.build()
     assert plan.file.read_bytes() == json.dumps(ENGINE).encode()
@@ -92,125 +82,11 @@ def test_a_refused_build_keeps_the_older_plan(machine: Machine) -> None:
     assert machine.left() == ["model.plan"]
 
 
-@pytest.mark.parametrize("missing", ["onnx", "plugins"])
-def test_a_missing_file_is_named(machine: Machine, missing: str) -> None:
-    path = machine.folder / "nowhere"
-    with pytest.raises(EngineError, match=r"nowhere is not a file.*first"):
-        machine.build(**{missing: path if missing == "onnx" else (path,)})
-
-
-@pytest.mark.parametrize(
-    ("errors", "plugins", "line"),
-    [
-        pytest.param(
-            [
-                {"name": "blocks.0/norm", "operator": "RMSNormalization", "desc": "no\nimporter",
-                 "stack": ["Block", "Model"]},
-                {"operator": "Mod", "desc": "x"},
-            ],
-            False,
-            ": node blocks.0/norm (RMSNormalization) in Block in Model: no importer (and 1 more "
-            "errors); build with the --target of this device and TensorRT, which lowers the graph "
-            "to it",
-            id="operator",
-        ),
-        pytest.param(
-            [{"node": 12, "operator": "VitrineFusedAttention", "desc": "plugin not found"}],
-            False,
-            ": node number 12 (VitrineFusedAttention): plugin not found; load the plugin library "
-            "that has it",
-            id="plugin-not-loaded",
-        ),
-        pytest.param(
-            [{"node": 12, "operator": "VitrineFusedAttention", "desc": "plugin not found"}],
-            True,
-            ": node number 12 (VitrineFusedAttention): plugin not found; the plugin library that "
-            "was loaded does not have it: compile it again",
-            id="plugin-of-another-kind",
-        ),
-        pytest.param(
-            [{"code": "MODEL_DESERIALIZE_FAILED", "desc": "not a protobuf"}],
-            False,
-            ": not a protobuf; the file is damaged or not ONNX: export it again",
-            id="file",
-        ),
-        pytest.param(
-            [],
-            False,
-            " and gives no reason; the file is damaged or not ONNX: export it again",
-            id="no-reason",
-        ),
-    ],
-)  # fmt: skip
-def test_a_parser_error_names_the_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: Any, plugins: bool, line: str
-) -> None:
-    machine = Machine(tmp_path, monkeypatch, errors=errors, refused=True)
-    library = tmp_path / "libvitrine_plugins.so"
-    library.touch()
-    text = refusal(machine, plugins=(library,) if plugins else ())
-    assert text == f"TensorRT cannot parse {tmp_path / 'model.onnx'}{line}"
-
-
 def test_plugins_are_loaded(machine: Machine) -> None:
     library = machine.folder / "libvitrine_plugins.so"
     library.touch()
     machine.build(plugins=(library,))
     assert machine.asked["libraries"] == [str(library)]
-
-
-def test_a_plugin_library_that_does_not_load_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(tmp_path, monkeypatch, plugin_loads=False)
-    library = tmp_path / "lib.so"
-    library.touch()
-    text = refusal(machine, plugins=(library,))
-    assert f"cannot load the plugin library {library}" in text
-    assert "compile it again on this machine" in text
-
-
-@pytest.mark.parametrize(
-    ("messages", "expected"),
-    [
-        pytest.param(
-            [["WARNING", "GPU memory allocation error"], ["ERROR", "Error Code 2: OutOfMemory"]],
-            "Orin ran out of memory during the build, with a workspace of 512 MiB (Error Code 2: "
-            "OutOfMemory); give a smaller --workspace or a smaller largest batch, or close other "
-            "programs",
-            id="memory",
-        ),
-        pytest.param(
-            [["ERROR", "No implementation for node a\ndue to insufficient workspace"]],
-            "TensorRT finds no kernel within a workspace of 512 MiB (No implementation for node a "
-            "due to insufficient workspace); give a larger --workspace",
-            id="workspace",
-        ),
-        pytest.param(
-            [["INTERNAL_ERROR", "Assertion failed"]],
-            "TensorRT 10.3.0 built no engine (Assertion failed); no plan was written",
-            id="other",
-        ),
-        pytest.param(
-            [],
-            "TensorRT 10.3.0 built no engine (it gave no reason); no plan was written",
-            id="silent",
-        ),
-    ],
-)  # fmt: skip
-def test_a_build_that_gives_no_engine_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: Any, expected: str
-) -> None:
-    machine = Machine(tmp_path, monkeypatch, build="none", log={"build": messages})
-    assert refusal(machine) == expected
-
-
-def test_an_engine_that_does_not_load_is_no_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = {"load": [["ERROR", "magic tag"]]}
-    machine = Machine(tmp_path, monkeypatch, loads=False, log=log)
-    assert "does not load (magic tag)" in refusal(machine)
 
 
 def test_types_that_the_inspector_keeps_to_itself_do_not_stop_a_build(
@@ -257,7 +133,7 @@ def test_a_profile_that_does_not_fit_is_refused(
     expected: str,
 ) -> None:
     machine = Machine(tmp_path, monkeypatch, **scenario)
-    assert expected in refusal(machine, profiles=profiles)
+    assert expected in machine.refusal(profiles=profiles)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,16 @@
-"""The logger and the progress monitor, under the fake and under NVIDIA's own bindings."""
+"""The logger, the errors and the progress monitor of a build, under the fake.
+
+Under NVIDIA's own bindings they are made in tests/contract.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from engines.trt.listeners import Messages, make_logger, make_monitor
 from tests.fakes import tensorrt_builder
-
-ROOT = Path(__file__).resolve().parents[2]
-STUBS = os.environ.get("VITRINE_TENSORRT_STUBS", "")
 
 
 @pytest.fixture(autouse=True)
@@ -60,34 +57,13 @@ def test_the_logger_keeps_errors_and_warnings_apart() -> None:
     assert list(messages.errors) == ["one two", "Out Of Memory"]
     assert list(messages.warnings) == ["tight memory"]
     assert messages.last_error == "Out Of Memory"
-    assert messages.mention("out of memory")
-    assert messages.mention("tight")
-    assert not messages.mention("hello")
 
 
-UNDER_NVIDIA = """
-import tensorrt as trt
-from engines.trt.listeners import Messages, make_logger, make_monitor
-
-messages = Messages()
-logger = make_logger(messages)
-logger.log(trt.ILogger.Severity.ERROR, "lost")
-assert isinstance(logger, trt.ILogger) and messages.last_error == "lost"
-said = []
-monitor = make_monitor(said.append, lambda: bool(said), between=0.0)
-assert isinstance(monitor, trt.IProgressMonitor)
-monitor.phase_start("Building", None, 2)
-assert not monitor.step_complete("Building", 0)
-monitor.phase_finish("Building")
-assert said == ["TensorRT: Building", "TensorRT: Building, 1 of 2"]
-"""
-
-
-@pytest.mark.skipif(not STUBS, reason="VITRINE_TENSORRT_STUBS does not name NVIDIA's bindings")
-@pytest.mark.parametrize("version", ["10.3.0", "11.4.0"])
-def test_nvidias_bindings_take_the_listeners(version: str) -> None:
-    folder = Path(STUBS) / version / "import"
-    environment = {
-        **os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "LD_LIBRARY_PATH": str(folder / "lib")
-    }  # fmt: skip
-    subprocess.run([sys.executable, "-c", UNDER_NVIDIA], check=True, env=environment)
+def test_what_was_recorded_counts_before_what_was_logged() -> None:
+    messages = Messages()
+    assert [error.text for error in messages.failures()] == ["it gave no reason"]
+    make_logger(messages).log(tensorrt_builder.ILogger.Severity.ERROR, "logged")
+    assert [(error.code, error.text) for error in messages.failures()] == [("", "logged")]
+    recorder = messages.record.recorder()
+    recorder.report_error(tensorrt_builder.ErrorCodeTRT.INVALID_STATE, "one\n two")
+    assert [(e.code, e.text) for e in messages.failures()] == [("INVALID_STATE", "one two")]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engines.tensorrt import Plan, PlanOrder, Profile, build_plan
+from runtime.errors import EngineError
 
 NODE = "blocks.0/mlp/fc1"
 BATCHES = Profile({"pixel_values": ((1, 3, 224, 224), (8, 3, 224, 224), (32, 3, 224, 224))})
@@ -109,6 +110,15 @@ class Machine:
         """Builds that order; stages are collected in `said`."""
         self.said: list[str] = []
         return build_plan(self.order(**changes), self.said.append)
+
+    def refusal(self, **changes: Any) -> str:
+        """The one line that a build is refused with; nothing of it is left."""
+        with pytest.raises(EngineError) as caught:
+            self.build(**changes)
+        text = str(caught.value)
+        assert "\n" not in text
+        assert self.left() == []
+        return text
 
     def left(self) -> list[str]:
         """Names of what is in the output folder."""

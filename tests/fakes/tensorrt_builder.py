@@ -1,8 +1,7 @@
 """The part of NVIDIA's Python API that a build uses, with a scenario in TensorRT's place.
 
 Every public name, parameter and return type is NVIDIA's, as in tensorrt 10.3 and 11.4; what has an
-underscore is the fake's. It computes nothing: the scenario, a JSON file that FAKE_TENSORRT names,
-says what parser, builder and inspector answer, and what was asked of them is written beside it.
+underscore is the fake's. It computes nothing: see `tests.fakes.scenario`.
 """
 
 from __future__ import annotations
@@ -10,42 +9,22 @@ from __future__ import annotations
 import enum
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tests.fakes.tensorrt_runtime import (
-    DataType,
-    ExecutionContextAllocationStrategy,
-    TensorIOMode,
-    TensorLocation,
+from tests.fakes.scenario import _asked, _log, _make, _scenario, _write_asked
+from tests.fakes.tensorrt_common import Dims, IErrorRecorder, ILogger, ProfilingVerbosity
+from tests.fakes.tensorrt_common import ErrorCodeTRT as ErrorCodeTRT
+from tests.fakes.tensorrt_common import (
+    ExecutionContextAllocationStrategy as ExecutionContextAllocationStrategy,
 )
-
-_Made = TypeVar("_Made")
-
-
-@cache
-def _scenario() -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(Path(os.environ["FAKE_TENSORRT"]).read_text())
-    return record
-
-
-_asked: dict[str, Any] = {"libraries": [], "flags": [], "cleared": [], "profiles": []}
-
-
-def _write_asked() -> None:
-    Path(os.environ["FAKE_TENSORRT"]).with_suffix(".asked").write_text(json.dumps(_asked))
-
-
-def _make(kind: type[_Made], **fields: Any) -> _Made:
-    """An object of a class that NVIDIA's API gives no constructor."""
-    made = object.__new__(kind)
-    vars(made).update(fields)
-    return made
+from tests.fakes.tensorrt_common import LayerInformationFormat as LayerInformationFormat
+from tests.fakes.tensorrt_common import TensorIOMode as TensorIOMode
+from tests.fakes.tensorrt_common import TensorLocation as TensorLocation
+from tests.fakes.tensorrt_inspection import Runtime as Runtime
 
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
@@ -56,19 +35,9 @@ class MemoryPoolType(enum.Enum):
     WORKSPACE = enum.auto()
 
 
-class ProfilingVerbosity(enum.Enum):
-    LAYER_NAMES_ONLY = enum.auto()
-    DETAILED = enum.auto()
-
-
 class HardwareCompatibilityLevel(enum.Enum):
     NONE = enum.auto()
     AMPERE_PLUS = enum.auto()
-
-
-class LayerInformationFormat(enum.Enum):
-    ONELINE = enum.auto()
-    JSON = enum.auto()
 
 
 class BuilderFlag(enum.Enum):
@@ -81,36 +50,6 @@ class BuilderFlag(enum.Enum):
 class ErrorCode(enum.Enum):
     MODEL_DESERIALIZE_FAILED = enum.auto()
     UNSUPPORTED_NODE = enum.auto()
-
-
-class Dims(tuple[int, ...]):
-    """As a tuple; NVIDIA's takes a sequence too."""
-
-
-class ILogger:
-    class Severity(enum.Enum):
-        INTERNAL_ERROR = enum.auto()
-        ERROR = enum.auto()
-        WARNING = enum.auto()
-        INFO = enum.auto()
-
-    INTERNAL_ERROR = Severity.INTERNAL_ERROR
-    ERROR = Severity.ERROR
-    WARNING = Severity.WARNING
-    INFO = Severity.INFO
-
-    def __init__(self) -> None:
-        self._made = True
-
-    def log(self, severity: ILogger.Severity, msg: str) -> None:
-        raise NotImplementedError
-
-
-def _log(logger: ILogger, when: str) -> None:
-    """Logs what the scenario says of a moment, as {"when": [[severity, message], …]}."""
-    assert logger._made, "the base class was not initialised"
-    for severity, message in _scenario().get("log", {}).get(when, []):
-        logger.log(ILogger.Severity[severity], message)
 
 
 class IProgressMonitor:
@@ -152,6 +91,7 @@ class ITensor:
 
 class INetworkDefinition:
     _inputs: list[ITensor]
+    _builder: Builder
 
     @property
     def num_inputs(self) -> int:
@@ -189,6 +129,7 @@ class OnnxParser:
 
     def parse_from_file(self, model: str) -> bool:
         _asked["onnx"] = Path(model).read_text()
+        _log(self._network._builder, "parse")
         for name, shape in _scenario()["inputs"].items():
             self._network._inputs.append(_make(ITensor, name=name, shape=Dims(shape)))
         return not _scenario().get("refused", "errors" in _scenario())
@@ -202,12 +143,12 @@ class OnnxParser:
 
 
 class IOptimizationProfile:
-    _shapes: dict[str, list[Dims]]
+    _shapes: dict[str, list[list[int]]]
 
     def set_shape(self, input: str, min: Dims, opt: Dims, max: Dims) -> None:
         if _scenario().get("profile") == "raises":
             raise RuntimeError("Shape provided for min is inconsistent\nwith other shapes.")
-        self._shapes[input] = [min, opt, max]
+        self._shapes[input] = [[*min], [*opt], [*max]]
 
 
 class ITimingCache:
@@ -253,15 +194,17 @@ class IBuilderConfig:
 
 
 class Builder:
+    error_recorder: IErrorRecorder | None = None
+
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
-        _log(logger, "start")
+        _log(self, "start")
         if _scenario().get("starts") is False:
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
-        return _make(INetworkDefinition, _inputs=[])
+        return _make(INetworkDefinition, _inputs=[], _builder=self)
 
     def create_builder_config(self) -> IBuilderConfig:
         return IBuilderConfig()
@@ -276,7 +219,7 @@ class Builder:
         _asked["verbosity"] = config.profiling_verbosity.name
         _asked["hardware"] = config.hardware_compatibility_level.name
         _write_asked()
-        _log(self._logger, "build")
+        _log(self, "build")
         monitor = config.progress_monitor
         assert monitor._made, "the base class was not initialised"
         monitor.phase_start("Building", None, 2)  # type: ignore[arg-type]  # as NVIDIA's does
@@ -307,81 +250,3 @@ def _steps() -> Iterator[int]:
     while way == "endless":
         time.sleep(0.01)
         yield 3
-
-
-class IExecutionContext:
-    _shapes: dict[str, tuple[int, ...]]
-
-    def set_input_shape(self, name: str, shape: Any) -> bool:
-        self._shapes[name] = tuple(shape)
-        return True
-
-
-class EngineInspector:
-    _text: str
-    execution_context: IExecutionContext | None = None
-
-    def get_engine_information(self, format: LayerInformationFormat) -> str:
-        assert format is LayerInformationFormat.JSON
-        shapes = {**_scenario()["inputs"]}
-        if self.execution_context is not None:
-            shapes |= self.execution_context._shapes
-        if not any(-1 in shape for shape in shapes.values()):
-            return self._text
-        # What NVIDIA's does where shapes are open (`IEngineInspector::setExecutionContext`).
-        hidden = r'\1"N/A due to dynamic shapes"'
-        return re.sub(r'("(?:Format/)?Data[tT]ype": )"[^"]*"', hidden, self._text)
-
-
-class ICudaEngine:
-    _text: str
-
-    @property
-    def num_io_tensors(self) -> int:
-        return len(_scenario()["inputs"])
-
-    @property
-    def num_optimization_profiles(self) -> int:
-        return max(len(_asked["profiles"]), 1)
-
-    def get_tensor_name(self, index: int) -> str:
-        return str([*_scenario()["inputs"]][index])
-
-    def get_tensor_mode(self, name: str) -> TensorIOMode:
-        return TensorIOMode.INPUT
-
-    def get_tensor_dtype(self, name: str) -> DataType:
-        return DataType.FLOAT
-
-    def get_tensor_location(self, name: str) -> TensorLocation:
-        return TensorLocation.DEVICE
-
-    def get_tensor_shape(self, name: str) -> Dims:
-        return Dims(_scenario()["inputs"][name])
-
-    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
-        return list(_asked["profiles"][profile_index][name])
-
-    def create_execution_context(self, strategy: Any) -> IExecutionContext | None:
-        # Nothing is run: memory for activations would be wasted.
-        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
-        no_context = _scenario().get("context") is False
-        return None if no_context else _make(IExecutionContext, _shapes={})
-
-    def create_engine_inspector(self) -> EngineInspector:
-        return _make(EngineInspector, _text=self._text)
-
-
-class Runtime:
-    engine_host_code_allowed: bool = False
-
-    def __init__(self, logger: ILogger) -> None:
-        self._logger = logger
-
-    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-        # Without leave TensorRT does not load a plan that holds host code.
-        needed = "VERSION_COMPATIBLE" in _asked["flags"]
-        _log(self._logger, "load")
-        if needed > self.engine_host_code_allowed or _scenario().get("loads") is False:
-            return None
-        return _make(ICudaEngine, _text=bytes(serialized_engine).decode())

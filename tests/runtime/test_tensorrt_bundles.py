@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,7 @@ from tests.fakes import tensorrt_runtime
 from tests.fakes.cuda_machine import Machine
 from tests.fakes.tensorrt_runtime import _calls, _plan
 from tests.runtime.bundles import CLASSIFIER, solid, write_bundle
-
-FRAMES = [[[1, 3, 8, 8], [4, 3, 8, 8], [8, 3, 8, 8]]]
-PLAN = _plan("mean_colour", {"pixel_values": ["FLOAT", FRAMES]}, {"logits": "FLOAT"})
-ORIN = EngineInfo("tensorrt", "10.3.0", "Orin", "8.7")
-
-
-def write(folder: Path, engine: EngineInfo = ORIN, plan: bytes = PLAN, **files: bytes) -> Path:
-    """A bundle of the tiny classifier, whose golden answers are computed by hand."""
-    write_bundle(folder, dataclasses.replace(CLASSIFIER, engine=engine))
-    for name, data in {"model.plan": plan, **files}.items():
-        (folder / name).write_bytes(data)
-    record = json.loads((folder / "manifest.json").read_text())
-    record["files"] = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir()
-        if path.name != "manifest.json"
-    }
-    (folder / "manifest.json").write_text(json.dumps(record))
-    return folder
+from tests.runtime.plan_bundles import ORIN, PLAN, write_plan_bundle
 
 
 def refused(folder: Path, message: str) -> None:
@@ -65,7 +46,7 @@ class OnDevice:
 
 
 def test_golden_probes_and_predictions(machine: Machine, tmp_path: Path) -> None:
-    with Engine.load(write(tmp_path / "orin")) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "orin")) as engine:
         frames = [solid(255, 0, 0), solid(0, 0, 255, 9, 4)] * 5
         labels = [prediction.top[0].label for prediction in engine(frames)]
     assert labels == ["red", "blue"] * 5
@@ -76,7 +57,7 @@ def test_golden_probes_and_predictions(machine: Machine, tmp_path: Path) -> None
 )
 def test_a_batch_on_the_device(machine: Machine, tmp_path: Path, offset: int) -> None:
     values = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
-    with Engine.load(write(tmp_path / "orin")) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "orin")) as engine:
         wanted = engine.infer(values)["logits"]
         batch = OnDevice(machine, values, offset)
         for _ in range(4):  # plainly, captured and replayed
@@ -90,7 +71,7 @@ def test_a_batch_on_the_device(machine: Machine, tmp_path: Path, offset: int) ->
 
 def test_a_graph_never_reads_where_an_earlier_batch_was(machine: Machine, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    with Engine.load(write(tmp_path / "orin")) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "orin")) as engine:
         for _ in range(12):
             values = rng.random((2, 3, 8, 8), np.float32)
             batch = OnDevice(machine, values)
@@ -113,7 +94,7 @@ def test_a_graph_never_reads_where_an_earlier_batch_was(machine: Machine, tmp_pa
 def test_wrong_batches_on_the_device(
     machine: Machine, tmp_path: Path, values: Any, error: type[Exception], message: str
 ) -> None:
-    with Engine.load(write(tmp_path / "orin")) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "orin")) as engine:
         batch = OnDevice(machine, values)
         with pytest.raises(error, match=message):
             engine.infer(batch)
@@ -121,7 +102,7 @@ def test_wrong_batches_on_the_device(
 
 
 def test_closing_with_a_wait_still_pending(machine: Machine, tmp_path: Path) -> None:
-    with Engine.load(write(tmp_path / "orin")) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "orin")) as engine:
         batch = OnDevice(machine, np.zeros((1, 3, 8, 7), np.float32))
         batch.__cuda_array_interface__["stream"] = 1
         with pytest.raises(ValueError, match="has shape"):
@@ -130,7 +111,7 @@ def test_closing_with_a_wait_still_pending(machine: Machine, tmp_path: Path) -> 
 
 
 def test_a_closed_engine(machine: Machine, tmp_path: Path) -> None:
-    engine = Engine.load(write(tmp_path / "orin"))
+    engine = Engine.load(write_plan_bundle(tmp_path / "orin"))
     engine.close()
     batch = OnDevice(machine, np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(ValueError, match="the engine is closed"):
@@ -153,14 +134,14 @@ def test_other_back_ends_take_numpy_arrays_only(machine: Machine, bundle: Path) 
 def test_more_frames_than_the_engine_takes_at_once(machine: Machine, tmp_path: Path) -> None:
     small = [[[1, 3, 8, 8]] * 3, [[1, 3, 8, 8], [3, 3, 8, 8], [3, 3, 8, 8]]]
     plan = _plan("mean_colour", {"pixel_values": ["FLOAT", small]}, {"logits": "FLOAT"})
-    with Engine.load(write(tmp_path / "small", plan=plan), max_batch=8) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "small", plan=plan), max_batch=8) as engine:
         frames = [solid(255, 0, 0), solid(0, 0, 255)] * 4
         labels = [prediction.top[0].label for prediction in engine(frames)]
         assert labels == [engine(frames[:1])[0].top[0].label, labels[1]] * 4
 
 
 def test_a_batch_outside_every_profile(machine: Machine, tmp_path: Path) -> None:
-    with Engine.load(write(tmp_path / "orin"), max_batch=16) as engine:
+    with Engine.load(write_plan_bundle(tmp_path / "orin"), max_batch=16) as engine:
         with pytest.raises(EngineError, match=r"found pixel_values \(9, 3, 8, 8\), .* admit"):
             engine.infer(np.zeros((9, 3, 8, 8), np.float32))
         assert engine.infer(np.zeros((8, 3, 8, 8), np.float32))["logits"].shape[0] == 8
@@ -199,7 +180,7 @@ def test_a_batch_outside_every_profile(machine: Machine, tmp_path: Path) -> None
 def test_a_plan_for_another_machine_is_not_deserialised(
     machine: Machine, tmp_path: Path, built_for: EngineInfo, message: str
 ) -> None:
-    refused(write(tmp_path / "other", built_for), message)
+    refused(write_plan_bundle(tmp_path / "other", built_for), message)
     assert _calls == []
 
 
@@ -223,19 +204,19 @@ def test_a_plan_for_this_machine_too(
     record = json.loads(PLAN.removeprefix(b"toy plan "))
     portable = "version-compatible" in built_for.options
     plan = b"toy plan " + json.dumps(record | {"host_code": portable}).encode()
-    Engine.load(write(tmp_path / "portable", built_for, plan)).close()
+    Engine.load(write_plan_bundle(tmp_path / "portable", built_for, plan)).close()
 
 
 def test_hardware_compatible_begins_with_ampere(machine: Machine, tmp_path: Path) -> None:
     machine.properties.major, machine.properties.minor = 7, 5
     built_for = dataclasses.replace(ORIN, options=("hardware-compatible",))
-    refused(write(tmp_path / "turing", built_for), r"found TensorRT 10\.3\.0, 7\.5")
+    refused(write_plan_bundle(tmp_path / "turing", built_for), r"found TensorRT 10\.3\.0, 7\.5")
 
 
 def test_host_code_is_not_allowed_unasked(machine: Machine, tmp_path: Path) -> None:
     record = json.loads(PLAN.removeprefix(b"toy plan "))
     plan = b"toy plan " + json.dumps(record | {"host_code": True}).encode()
-    refused(write(tmp_path / "orin", ORIN, plan), "engine_host_code_allowed is not set")
+    refused(write_plan_bundle(tmp_path / "orin", ORIN, plan), "engine_host_code_allowed is not set")
 
 
 @pytest.mark.parametrize("version", ["10.3.0.26", "10.3.0.post12.dev1"])
@@ -243,7 +224,7 @@ def test_what_follows_the_patch_is_no_other_version(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(tensorrt_runtime, "__version__", version)
-    Engine.load(write(tmp_path / "orin")).close()
+    Engine.load(write_plan_bundle(tmp_path / "orin")).close()
 
 
 @pytest.mark.parametrize("version", ["8.6.2", "10.2.9", "12.0.0"])
@@ -252,11 +233,14 @@ def test_tensorrt_too_old_or_too_new(
 ) -> None:
     monkeypatch.setattr(tensorrt_runtime, "__version__", version)
     engine = dataclasses.replace(ORIN, version=version)
-    refused(write(tmp_path / "old", engine), f"found TensorRT {version}, this runtime knows 10.3")
+    refused(
+        write_plan_bundle(tmp_path / "old", engine),
+        f"found TensorRT {version}, this runtime knows 10.3",
+    )
 
 
 def test_a_changed_plan_is_not_deserialised(machine: Machine, tmp_path: Path) -> None:
-    folder = write(tmp_path / "orin")
+    folder = write_plan_bundle(tmp_path / "orin")
     (folder / "model.plan").write_bytes(PLAN + b" ")
     refused(folder, r"model\.plan has sha256")
     (folder / "model.plan").unlink()
@@ -265,7 +249,7 @@ def test_a_changed_plan_is_not_deserialised(machine: Machine, tmp_path: Path) ->
 
 
 def test_a_listed_plugin_library_is_looked_at_first(machine: Machine, tmp_path: Path) -> None:
-    folder = write(tmp_path / "orin", **{"libvitrine_plugins.so": b"no library"})
+    folder = write_plan_bundle(tmp_path / "orin", **{"libvitrine_plugins.so": b"no library"})
     refused(folder, r"libvitrine_plugins\.so is no Linux library")
     assert _calls == []
 

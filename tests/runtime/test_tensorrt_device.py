@@ -11,6 +11,7 @@ import pytest
 
 from runtime import EngineError
 from runtime.backends import open_session
+from runtime.backends.profiled import open_profiled
 from runtime.backends.tensorrt_machine import tensorrt_version
 from runtime.cuda_device import current_device
 from runtime.manifest import EngineInfo
@@ -122,3 +123,13 @@ def test_a_damaged_plan_is_one_line(plan: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"refuses .*model\.plan \(") as caught:
         open_session("tensorrt", damaged)
     assert "\n" not in str(caught.value)
+    # It was recorded, or logged.
+    assert "TensorRT gave no reason" not in str(caught.value)
+
+
+def test_layers_are_timed(plan: Path, built_for: EngineInfo) -> None:
+    session = open_profiled("tensorrt", plan, built_for=built_for)
+    for count in (1, 16):
+        times = session.layer_times({"x": batch(count, 0)}, rounds=3)
+        assert times and all(layer.name and layer.milliseconds > 0 for layer in times)
+    session.close()
