@@ -13,6 +13,7 @@ import typer
 from export.build import build, parse_limits
 from export.console import DONE, REFUSED, note, print_json, progress, user_errors
 from export.finish import finish
+from export.signing import sign, verify
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -62,6 +63,8 @@ def doctor(json: Json = False) -> None:
 
 
 app.command()(finish)
+app.command()(sign)
+app.command()(verify)
 
 
 @app.command()
@@ -93,15 +96,17 @@ def bench(
     bundle: Bundle,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; repeatable.")] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Timed runs a batch size.")] = 20,
+    layers: Annotated[bool, typer.Option("--layers", help="Time each layer as well.")] = False,
     json: Json = False,
 ) -> None:
     """Measure a bundle's latency, and what `infer` adds to the back end's own call."""
     with user_errors(json):
-        from export.bench import measure_bundle
+        from export.bench import layers_as_text, measure_bundle, measure_layers
 
         rows = measure_bundle(bundle, batch, rounds)
+        found = measure_layers(bundle, [row["batch"] for row in rows], rounds) if layers else []
     if json:
-        print_json({"bundle": str(bundle), "latency": rows})
+        print_json({"bundle": str(bundle), "latency": rows} | ({"layers": found} if layers else {}))
         return
     for row in rows:
         print(
@@ -109,6 +114,8 @@ def bench(
             f"p10 {row['p10_ms']:8.2f}   p90 {row['p90_ms']:8.2f}   "
             f"{row['images_per_second']:8.1f} images/s   infer adds {row['overhead_us']:.0f} us"
         )
+    for row in found:
+        print("\n".join(layers_as_text(row)))
 
 
 @app.command()

@@ -13,10 +13,23 @@ class EngineError(RuntimeError):
 
 
 class GoldenProbeError(EngineError):
-    """The engine computes something else on this device than PyTorch did."""
+    """The engine computes something else on this device than PyTorch did.
+
+    Attributes:
+        cosine: the lowest over probes and outputs.
+    """
+
+    def __init__(self, message: str, cosine: float) -> None:
+        """Keep the line and the cosine."""
+        super().__init__(message)
+        self.cosine = cosine
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` with line breaks folded and its length bounded."""
+    """The message of `error` with line breaks folded and its length bounded.
+
+    Other libraries repeat names from files, in which a terminal would find its control sequences.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

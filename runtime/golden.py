@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from runtime.errors import EngineError, GoldenProbeError, one_line
 from runtime.preprocess import Frame, Preprocess
+from runtime.strict_npz import MOST_BYTES, read_npz
 
 _IMAGE = "image"
 Run = Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]]
@@ -35,8 +36,8 @@ def save_golden(path: str | Path, golden: Golden) -> None:
     """Write golden.npz; equal probes give equal files.
 
     Raises:
-        ValueError: no probe, not one set of outputs per frame, an output named "image", or
-            outputs that are not finite.
+        ValueError: no probe, not one set of outputs per frame, an output named "image",
+            outputs that are not finite, or more than can be loaded again.
     """
     if not golden.frames or len(golden.frames) != len(golden.outputs):
         raise ValueError(
@@ -50,33 +51,46 @@ def save_golden(path: str | Path, golden: Golden) -> None:
             if name == _IMAGE or not np.isfinite(value).all():
                 raise ValueError(f"output {name!r} of probe {index} cannot be a golden answer")
             arrays[f"{name}_{index:03d}"] = np.asarray(value, np.float32)
+    total = sum(array.nbytes for array in arrays.values())
+    if total > MOST_BYTES - (len(arrays) << 10):  # less than a KiB of each is its header
+        raise ValueError(f"the probes have {total} bytes, of at most {MOST_BYTES}; give fewer")
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def load_golden(path: str | Path) -> Golden:
     """Read what `save_golden` wrote; `EngineError` when it is something else."""
-    import zipfile  # here, as it would be a tenth of the package's import time
-
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz(Path(path))
+        frames: dict[str, Frame] = {}
+        outputs: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
+        for key, value in arrays.items():
+            name, _, index = key.rpartition("_")
+            if name == _IMAGE:
+                frames[index] = value
+            else:
+                outputs.setdefault(index, {})[name] = value
+        if not frames or frames.keys() != outputs.keys():
+            raise ValueError(f"{len(frames)} frames, and outputs of {len(outputs)}")
+        if len({frozenset(answers) for answers in outputs.values()}) > 1:
+            raise ValueError("probes with different outputs")
+        for index, frame in frames.items():
+            _check_probe(index, frame, outputs[index])
+    except (OSError, ValueError) as error:
         raise EngineError(f"{path} holds no probes ({one_line(error)}); rebuild") from error
-    frames: dict[str, Frame] = {}
-    outputs: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
-    for key, value in arrays.items():
-        name, _, index = key.rpartition("_")
-        if name == _IMAGE:
-            frames[index] = value
-        else:
-            outputs.setdefault(index, {})[name] = value
-    uint8 = all(frame.dtype == np.uint8 and frame.ndim == 3 for frame in frames.values())
-    if not frames or not uint8 or frames.keys() != outputs.keys():
-        raise EngineError(
-            f"{path} holds {len(frames)} probes, not all frames with outputs; rebuild"
-        )
     order = sorted(frames)
     return Golden([frames[i] for i in order], [outputs[i] for i in order])
+
+
+def _check_probe(index: str, frame: Frame, outputs: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        raise ValueError(f"frame {index[:9]!r} is {frame.dtype} {frame.shape}")
+    for name, value in outputs.items():
+        # Without numbers, or with NaN, any answer would pass.
+        if value.dtype != np.float32 or not value.size or not np.isfinite(value).all():
+            raise ValueError(
+                f"output {name[:40]!r} of probe {index[:9]!r} is {value.dtype} {value.shape}, "
+                "expected finite float32"
+            )
 
 
 def check(run: Run, preprocess: Preprocess, golden: Golden, min_cosine: float) -> float:
@@ -95,7 +109,13 @@ def check(run: Run, preprocess: Preprocess, golden: Golden, min_cosine: float) -
     """
     worst = (1.0, "", 0)
     for index, (frame, expected) in enumerate(zip(golden.frames, golden.outputs, strict=True)):
-        found = run(preprocess([frame]).inputs)
+        try:
+            inputs = preprocess([frame]).inputs
+        except ValueError as error:  # its aspect ratio may be too extreme
+            raise EngineError(
+                f"golden probe {index} is no frame for this model ({error}); build the bundle again"
+            ) from error
+        found = run(inputs)
         for name, value in expected.items():
             if name not in found or found[name].shape != (1, *value.shape):
                 shape = found[name].shape if name in found else "absent"
@@ -108,7 +128,9 @@ def check(run: Run, preprocess: Preprocess, golden: Golden, min_cosine: float) -
     if cosine < min_cosine:
         raise GoldenProbeError(
             f"golden probe {index} gives cosine {cosine:.5f} in {name!r}, expected at least "
-            f"{min_cosine:.5f}; this engine computes something else here: rebuild it on this device"
+            f"{min_cosine:.5f}; this engine computes something else here: "
+            "rebuild it on this device",
+            cosine,
         )
     return cosine
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from runtime.errors import EngineError, one_line
 from runtime.preprocess import Preprocess
+from runtime.strict_json import parse_json
 
 SCHEMA = 1
+_MOST_PROBES = 999  # golden.npz numbers them with three digits
+_MOST_LABELS = 1 << 17  # ImageNet-21k has 21,841
+_MOST_TENSORS = 64  # inputs, and outputs, of a model
+_MOST_AXES = 8  # of one, as TensorRT has
+_LONGEST_AXIS = 1 << 31  # the first length that 32 bits do not hold
+_DTYPES = ("float32", "float16", "float64", "uint8", "int8", "int32", "int64", "bool")
+# Control characters could make a terminal do things; lone surrogates cannot be printed.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +41,7 @@ class EngineInfo:
         platform: operating system and processor that a plan is bound to, e.g. "Linux-aarch64".
         options: of "version-compatible" (later versions load it) and "hardware-compatible" (other
             GPUs do), and further ones of the builder.
+        fallbacks: further back ends that were found to compute model.onnx faithfully, best first.
     """
 
     backend: str
@@ -39,6 +50,7 @@ class EngineInfo:
     compute_capability: str | None = None
     platform: str | None = None
     options: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +93,8 @@ class Manifest:
         """The text of manifest.json: sorted keys, so that equal builds give equal files."""
         record = dataclasses.asdict(self)
         record["preprocess"] = self.preprocess.to_dict()
+        if not self.engine.fallbacks:
+            del record["engine"]["fallbacks"]  # so that earlier runtimes read it
         return json.dumps(record, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -91,7 +105,7 @@ class Manifest:
             EngineError: not JSON, a newer schema, or a missing, unknown or wrong field.
         """
         try:
-            record = json.loads(text, parse_constant=_refuse_constant)
+            record = parse_json(text)
         except (ValueError, RecursionError) as error:
             raise EngineError(
                 f"manifest.json is not JSON ({one_line(error)}); build the bundle again"
@@ -117,21 +131,25 @@ def _read_record(
 ) -> Any:
     missing, unknown = sorted(readers.keys() - record), sorted(record.keys() - readers)
     if missing or unknown:
-        found = f"lacks {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
+        found = f"lacks {', '.join(missing)}" if missing else f"has unknown {_shown(unknown[0])}"
         raise EngineError(f"manifest.json: {at} {found}; build the bundle again")
     return kind(**{name: read(record[name], name) for name, read in readers.items()})
 
 
 def _wrong(name: str, value: Any, wanted: str) -> EngineError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else shown[:79] + "…"
     return EngineError(
-        f"manifest.json: {name} is {shown}, expected {wanted}; build the bundle again"
+        f"manifest.json: {_shown(name)} is {_short(repr(value))}, expected {wanted}; build the "
+        "bundle again"
     )
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+def _shown(name: str) -> str:
+    """A key of the manifest, which may be anything, within a line."""
+    return _short(repr(name)[1:-1])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _exactly(kind: type[Any]) -> Reader:
@@ -145,8 +163,20 @@ def _exactly(kind: type[Any]) -> Reader:
     return read
 
 
-_text, _integer, _list = _exactly(str), _exactly(int), _exactly(list)
+_string, _integer, _list = _exactly(str), _exactly(int), _exactly(list)
 _object = _exactly(dict)
+
+
+def _text(value: Any, name: str) -> str:
+    if _UNPRINTABLE.search(_string(value, name)):
+        raise _wrong(name, value, "text without control characters")
+    return str(value)
+
+
+def _count(value: Any, name: str) -> int:
+    if not 1 <= _integer(value, name) <= _MOST_PROBES:
+        raise _wrong(name, value, f"1 to {_MOST_PROBES}")
+    return int(value)
 
 
 def _unit(value: Any, name: str) -> float:
@@ -156,11 +186,13 @@ def _unit(value: Any, name: str) -> float:
 
 
 def _texts(value: Any, name: str) -> tuple[str, ...]:
+    if len(_list(value, name)) > _MOST_LABELS:
+        raise _wrong(name, value, f"at most {_MOST_LABELS}")
     return tuple(_text(item, name) for item in _list(value, name))
 
 
 def _text_map(value: Any, name: str) -> dict[str, str]:
-    return {key: _text(item, f"{name}.{key}") for key, item in _object(value, name).items()}
+    return {key: _string(item, f"{name}.{key}") for key, item in _object(value, name).items()}
 
 
 def _precision_map(value: Any, name: str) -> dict[str, dict[str, str]]:
@@ -168,34 +200,46 @@ def _precision_map(value: Any, name: str) -> dict[str, dict[str, str]]:
 
 
 def _optional_text(value: Any, name: str) -> str | None:
-    return None if value is None else str(_text(value, name))
+    return None if value is None else _text(value, name)
 
 
 def _shape(value: Any, name: str) -> tuple[int | str, ...]:
     for axis in _list(value, name):
-        if type(axis) is not str and (type(axis) is not int or axis < 1):
-            raise _wrong(name, value, "positive integers and axis names")
+        if type(axis) is not str and (type(axis) is not int or not 1 <= axis < _LONGEST_AXIS):
+            raise _wrong(name, value, "positive integers below 2^31 and axis names")
+    if len(value) > _MOST_AXES:
+        raise _wrong(name, value, f"at most {_MOST_AXES} axes")
     return tuple(value)
 
 
+def _dtype(value: Any, name: str) -> str:
+    if value not in _DTYPES:
+        raise _wrong(name, value, f"one of {', '.join(_DTYPES)}")
+    return str(value)
+
+
 def _tensors(value: Any, name: str) -> tuple[TensorInfo, ...]:
-    readers: dict[str, Reader] = {"name": _text, "dtype": _text, "shape": _shape}
+    readers: dict[str, Reader] = {"name": _text, "dtype": _dtype, "shape": _shape}
     items = [_object(item, name) for item in _list(value, name)]
-    if not items:
-        raise _wrong(name, value, "at least one tensor")
-    return tuple(_read_record(TensorInfo, item, readers, name) for item in items)
+    if not 1 <= len(items) <= _MOST_TENSORS:
+        raise _wrong(name, value, f"at least one tensor and at most {_MOST_TENSORS}")
+    tensors = tuple(_read_record(TensorInfo, item, readers, name) for item in items)
+    if len({tensor.name for tensor in tensors}) < len(tensors):
+        raise _wrong(name, [tensor.name for tensor in tensors], "each name once")
+    return tensors
 
 
 def _engine(value: Any, name: str) -> Any:
     readers: dict[str, Reader] = dict.fromkeys(("backend", "version", "device"), _text)
-    readers |= {"compute_capability": _optional_text, "platform": _optional_text, "options": _texts}
+    readers |= dict.fromkeys(("compute_capability", "platform"), _optional_text)
+    readers |= dict.fromkeys(("options", "fallbacks"), _texts)
     # What bundles of CPU engines, and older ones, leave out.
-    record = {"platform": None, "options": [], **_object(value, name)}
+    record = {"platform": None, "options": [], "fallbacks": [], **_object(value, name)}
     return _read_record(EngineInfo, record, readers, name)
 
 
 def _golden(value: Any, name: str) -> Any:
-    readers: dict[str, Reader] = {"min_cosine": _unit, "probes": _integer}
+    readers: dict[str, Reader] = {"min_cosine": _unit, "probes": _count}
     return _read_record(GoldenInfo, _object(value, name), readers, name)
 
 
@@ -203,7 +247,7 @@ def _preprocess(value: Any, name: str) -> Preprocess:
     try:
         return Preprocess.from_dict(_object(value, name))
     except (ValueError, TypeError) as error:
-        raise EngineError(f"manifest.json: {error}") from error
+        raise EngineError(f"manifest.json: {one_line(error)}; build the bundle again") from error
 
 
 _READERS: dict[str, Reader] = {

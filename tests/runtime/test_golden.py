@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +76,56 @@ def test_probes_that_prove_nothing_are_not_written(golden: Golden, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_files_that_hold_no_probes(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    path.write_bytes(b"no archive")
-    with pytest.raises(EngineError, match="holds no probes"):
-        load_golden(path)
-    np.savez(path, image_000=np.array([print], dtype=object))  # pickled
-    with pytest.raises(EngineError, match="holds no probes"):
-        load_golden(path)
-    np.savez(path, image_000=solid(0, 0, 0), image_001=solid(0, 0, 0), logits_000=np.zeros(3))
-    with pytest.raises(EngineError, match="holds 2 probes, not all frames with outputs"):
-        load_golden(path)
-    np.savez(path, image_000=np.zeros((4, 4, 3)), logits_000=np.zeros(3))
-    with pytest.raises(EngineError, match="holds 1 probes, not all frames"):
-        load_golden(path)
+def test_more_probes_than_can_be_loaded_are_not_written(tmp_path: Path) -> None:
+    frame = np.broadcast_to(np.uint8(0), (20_000, 18_000, 3))  # takes no memory
+    with pytest.raises(ValueError, match="the probes have 1080000012 bytes, of at most 1073741824"):
+        save_golden(tmp_path / "a.npz", Golden([frame], ANSWERS[:1]))
+    assert not list(tmp_path.iterdir())
+
+
+IMAGE, LOGITS = solid(0, 0, 0), np.zeros(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        pytest.param({"image_000": np.array([print], dtype=object)}, "is no array", id="pickle"),
+        pytest.param({"image_000": IMAGE, "logits_000": np.zeros(3)}, "no array", id="float64"),
+        pytest.param({"logits_000": LOGITS}, "0 frames, and outputs of 1", id="no frame"),
+        pytest.param(
+            {"image_000": IMAGE, "image_001": IMAGE, "logits_000": LOGITS},
+            "2 frames, and outputs of 1",
+            id="a frame without outputs",
+        ),
+        pytest.param(
+            {"image_000": IMAGE, "image_001": IMAGE, "logits_000": LOGITS, "boxes_001": LOGITS},
+            "probes with different outputs",
+            id="other outputs",
+        ),
+        pytest.param(
+            {"image_000": LOGITS, "logits_000": LOGITS}, "frame '000' is float32", id="float frame"
+        ),
+        pytest.param(
+            {"image_000": IMAGE[..., :2], "logits_000": LOGITS}, r"\(8, 8, 2\)", id="two channels"
+        ),
+        pytest.param({"image_000": IMAGE[:0], "logits_000": LOGITS}, r"\(0, 8, 3\)", id="no rows"),
+        # Any answer has no cosine less than that with NaN, or with nothing.
+        pytest.param(
+            {"image_000": IMAGE, "logits_000": LOGITS * np.nan}, "expected finite", id="NaN"
+        ),
+        pytest.param({"image_000": IMAGE, "logits_000": LOGITS[:0]}, "finite", id="no answer"),
+        pytest.param({"image_000": IMAGE, "logits_000": IMAGE}, "finite float32", id="uint8"),
+    ],
+)
+def test_files_that_hold_no_probes(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(EngineError, match=f"holds no probes .*{message}"):
+        load_golden(tmp_path / "a.npz")
+
+
+def test_a_frame_that_cannot_be_resized() -> None:
+    strip = np.zeros((1, 1 << 20, 3), np.uint8)
+    golden = Golden([strip], [{"logits": np.float32([1, 0, 0])}])
+    shortest = dataclasses.replace(PLAIN, resize="shortest_edge")
+    with pytest.raises(EngineError, match="golden probe 0 is no frame for this model"):
+        check(mean_colour, dataclasses.replace(shortest, size=8192), golden, 0.5)
