@@ -15,7 +15,7 @@ from runtime.preprocess import Frame
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 
 
 def read_image(path: str | Path) -> Frame:
@@ -72,10 +72,12 @@ class ImageSet:
         if not folder.is_dir():
             raise EngineError(f"{folder} is not a folder; give a folder of images")
         self.paths = sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         )
         if not self.paths:
-            kinds = " ".join(sorted(suffix[1:] for suffix in _SUFFIXES))
+            kinds = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
             raise EngineError(f"{folder} holds no image; put files there ({kinds})")
         self.skipped: dict[str, str] = {}
 

@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 Frame = npt.NDArray[np.uint8]
 
-_LAYOUTS = {
+LAYOUTS = {
     "RGB": "(height, width, 3) RGB",
     "BGR": "(height, width, 3) BGR",
     "GREY": "(height, width) or (height, width, 1) grey",
     "NV12": "(3/2 height, width) NV12, of even height and width,",
 }
+"""What `pixels` may be, and the shape of such frames for messages."""
 _LONGEST_SIDE = 1 << 16  # in pixels; a filter's weights take up to 48 bytes for each
 _MOST_PIXELS = 1 << 27  # Pillow's copy takes 4 bytes for each
 _LINES_OF_BT601 = 576
@@ -57,7 +58,7 @@ def frame_size(frame: Any, pixels: str, name: str = "the frame") -> tuple[int, i
         ValueError: of another shape than its layout has, empty, or too large; or no such layout.
     """
     _check_layout(pixels)
-    wanted = f"give uint8 {_LAYOUTS[pixels]} arrays"
+    wanted = f"give uint8 {LAYOUTS[pixels]} arrays"
     if not isinstance(frame, np.ndarray):
         raise TypeError(f"{name} is a {type(frame).__name__}; {wanted}")
     if frame.dtype != np.uint8:
@@ -75,8 +76,8 @@ def frame_size(frame: Any, pixels: str, name: str = "the frame") -> tuple[int, i
 
 
 def _check_layout(pixels: Any) -> None:
-    if not isinstance(pixels, str) or pixels not in _LAYOUTS:
-        raise ValueError(f"pixels is {pixels!r}; use one of {', '.join(_LAYOUTS)}")
+    if not isinstance(pixels, str) or pixels not in LAYOUTS:
+        raise ValueError(f"pixels is {pixels!r}; use one of {', '.join(LAYOUTS)}")
 
 
 def _lines(shape: tuple[int, ...], pixels: str) -> int | None:
