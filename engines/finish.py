@@ -29,15 +29,15 @@ from engines.tensorrt import PlanOrder, build_plan
 from engines.trials import Trial, engine_info, proved
 from engines.trt.installation import Installed
 from runtime.backends.tensorrt_machine import release
-from runtime.engine import GOLDEN, MODEL, PLAN, PLUGINS
 from runtime.errors import EngineError, one_line
 from runtime.golden import load_golden
+from runtime.loading import GOLDEN, MODEL, PLAN, PLUGINS
 from runtime.manifest import EngineInfo, Manifest
 
 Say = Callable[[str], None]
 _TENSORRT = "tensorrt"
 _DRIFT = "drift.json"
-# A kit has one of each, of the first precision that was asked for.
+# A kit has one of each, of the first graph that was asked for.
 _OF_MAIN_PRECISION = ("report.html", "precision_map.yaml")
 _ONNXRUNTIME = ("onnxruntime-tensorrt", "onnxruntime-cuda")
 
@@ -194,11 +194,11 @@ def _keep(
         writer.path(PLUGINS).unlink(missing_ok=True)
     shutil.copyfile(order.kit / kept.graph.file, writer.path(MODEL))
     left_behind = {SOURCES, _DRIFT, *(graph.file for graph in kit.graphs)}
-    if kept.graph.precision != kit.manifest.precision:
+    if kept.graph.measured_as != kit.manifest.precision:
         left_behind |= set(_OF_MAIN_PRECISION)
     for name in set(kit.manifest.files) - left_behind:
         shutil.copyfile(order.kit / name, writer.path(name))
-    drift = json.dumps(kit.evidence[kept.graph.precision].drift, indent=2, sort_keys=True)
+    drift = json.dumps(kit.evidence[kept.graph.measured_as].drift, indent=2, sort_keys=True)
     writer.path(_DRIFT).write_text(drift + "\n", encoding="utf-8")
 
 
@@ -224,7 +224,7 @@ def _manifest(
             "fused_attention": kept.plan.fused_attention,
             "notes": list(kept.plan.notes),
         }
-    evidence = kit.evidence[kept.graph.precision]
+    evidence = kit.evidence[kept.graph.measured_as]
     return replace(
         kit.manifest,
         precision=kept.graph.precision,

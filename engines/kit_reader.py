@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engines.kit import SCHEMA, SOURCES, Evidence, Kit, KitGraph
+from engines.kit import QUANTISED, SCHEMA, SOURCES, Evidence, Kit, KitGraph
 from engines.tensorrt import Profile
 from runtime.bundle import KIT, MANIFEST, check_files
-from runtime.engine import GOLDEN
 from runtime.errors import EngineError, one_line
+from runtime.loading import GOLDEN
 from runtime.manifest import Manifest
 
 _LARGEST = 64 << 20  # bytes of kit.json
 _PLAIN = re.compile(r"\w[\w.+-]{0,200}", re.ASCII)
-_PRECISIONS, _FORMS = ("int8", "fp16", "fp32"), ("primitives", "plugin", "onnx")
+_PRECISIONS, _FORMS = ("int8", "fp16", "fp32"), ("primitives", "plugin", "onnx", QUANTISED)
 
 
 def read_kit(folder: Path) -> Kit:
@@ -66,7 +66,7 @@ def _kit(record: Any) -> Kit:
     needed |= {SOURCES for graph in graphs if graph.form == "plugin"}
     missing = sorted(needed - set(manifest.files))
     _expect(not missing, f"a sha256 of {missing[:1]}", "none")
-    unproved = {graph.precision for graph in graphs if graph.wanted} - set(evidence)
+    unproved = {graph.measured_as for graph in graphs if graph.wanted} - set(evidence)
     _expect(not unproved, f"evidence of {sorted(unproved)}", sorted(evidence))
     return Kit(_name(record["name"]), manifest, graphs, evidence, profiles, batches)
 

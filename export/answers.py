@@ -14,7 +14,7 @@ from torch import nn
 
 from export.samples import Sample
 from runtime import Preprocess
-from runtime.postprocess import detect
+from runtime.postprocess import Detections, detect
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -24,10 +24,21 @@ _LEAST_SCORE = 0.05
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's raw outputs for one image, without the batch axis, and the frame's (h, w)."""
+    """A model's raw outputs for one image, without the batch axis.
+
+    Attributes:
+        frame_size: (height, width) of the frame.
+        region: what it covers of the image; see `runtime.preprocess.Prepared`.
+    """
 
     outputs: dict[str, npt.NDArray[Any]]
     frame_size: tuple[int, int]
+    region: tuple[float, float, float, float]
+
+    def detections(self, labels: Sequence[str], threshold: float) -> Detections:
+        """DETR's outputs as objects in pixels of the frame."""
+        logits, boxes = self.outputs["logits"][None], self.outputs["pred_boxes"][None]
+        return detect(logits, boxes, [self.frame_size], labels, threshold, [self.region])[0]
 
 
 def torch_run(module: nn.Module, outputs: Sequence[str]) -> Run:
@@ -49,8 +60,9 @@ def answers(run: Run, preprocess: Preprocess, samples: Sequence[Sample]) -> list
     for start in range(0, len(samples), step):
         batch = preprocess([sample.read() for sample in samples[start : start + step]])
         outputs = run(batch.inputs)
-        for i, size in enumerate(batch.frame_sizes):
-            found.append(Answer({name: np.array(v[i]) for name, v in outputs.items()}, size))
+        for i, (size, region) in enumerate(zip(batch.frame_sizes, batch.regions, strict=True)):
+            arrays = {name: np.array(v[i]) for name, v in outputs.items()}
+            found.append(Answer(arrays, size, region))
     return found
 
 
@@ -58,13 +70,7 @@ def comparable(task: str, found: Sequence[Answer], labels: Sequence[str]) -> lis
     """What `runtime.drift.measure` compares: logits, or every detection worth ranking."""
     if task == "classification":
         return [answer.outputs["logits"] for answer in found]
-    return [
-        detect(
-            a.outputs["logits"][None], a.outputs["pred_boxes"][None], [a.frame_size], labels,
-            _LEAST_SCORE,
-        )[0]
-        for a in found
-    ]  # fmt: skip
+    return [answer.detections(labels, _LEAST_SCORE) for answer in found]
 
 
 def truths(samples: Iterable[Sample]) -> Any:

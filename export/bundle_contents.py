@@ -26,8 +26,8 @@ from export.typed import Typed
 from export.weights import Reference
 from runtime.backends import Session
 from runtime.drift.verdict import DriftReport
-from runtime.engine import GOLDEN
 from runtime.golden import Golden, check, save_golden
+from runtime.loading import GOLDEN
 from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
 
 PROBES = 4

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -17,7 +17,7 @@ from export.kept_candidate import choose_within_limits
 from export.lowering.cpu import lowered
 from export.request import Request
 from export.typed_graphs import Graphs, wanted_precisions
-from runtime.engine import MODEL
+from runtime.loading import MODEL
 
 Say = Callable[[str], None]
 
@@ -33,7 +33,7 @@ class Choice:
         model: its graph, in the bundle.
         session: back end in which its drift is measured, and whether as written.
         graphs: of a kit.
-        others: of a kit, graphs of further precisions that may be kept, as `model` is of the first.
+        others: of a kit, graphs whose drift is their own, as `model`'s is, and that may be kept.
     """
 
     kept: Candidate
@@ -42,7 +42,7 @@ class Choice:
     model: Path
     session: tuple[str, bool]
     graphs: Sequence[KitGraph] = ()
-    others: Mapping[str, Path] = field(default_factory=dict)
+    others: Sequence[KitGraph] = ()
 
 
 def measured(
@@ -72,10 +72,13 @@ def for_device(
 ) -> Choice:
     """Every graph that a device is to try; the first of the wanted precisions is the main one."""
     wanted = wanted_precisions(request.precision, target)
-    there = [precision for precision in wanted if precision in found.typed]
-    graphs = lower_for_device(found.typed, wanted, gpu, writer)
-    files = {precision: writer.path(f"{precision}-{gpu.attention[0]}.onnx") for precision in there}
-    kept = Candidate(there[0], target.backends[0], True)
+    graphs = lower_for_device(found.typed, found.int8_attention, wanted, gpu, writer)
+    alike: dict[str, KitGraph] = {}
+    for graph in graphs:
+        if graph.wanted:
+            alike.setdefault(graph.measured_as, graph)
+    main, *others = alike.values()
+    kept = Candidate(main.precision, target.backends[0], True)
     names = ", ".join(f"{g.precision} {g.form}" for g in graphs if g.wanted)
     compared = ", ".join(f"{g.precision} {g.form}" for g in graphs if not g.wanted)
     why = f"left to the device: {names}" + (f"; compared with {compared}" if compared else "")
@@ -83,5 +86,4 @@ def for_device(
         Candidate(precision, target.backends[0], True, obstacle=reason)
         for precision, reason in found.dropped.items()
     ]
-    model = files.pop(there[0])
-    return Choice(kept, why, dropped, model, ("onnxruntime", True), graphs, files)
+    return Choice(kept, why, dropped, writer.path(main.file), ("onnxruntime", True), graphs, others)

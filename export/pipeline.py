@@ -24,6 +24,7 @@ from export.bundle_contents import (
 )
 from export.device_kit import KIT_PROBES, kit_of
 from export.engine_choice import Choice, for_device, measured
+from export.fallbacks import find_fallbacks
 from export.outcome import Built
 from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
@@ -33,10 +34,12 @@ from export.to_onnx import onnx_from_module
 from export.typed_graphs import typed_graphs
 from export.weights import Reference, load_reference
 from export.zoo import FAMILIES
+from runtime import Preprocess
 from runtime.backends import Session, open_session
 from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
+from runtime.golden import Golden
 from runtime.manifest import EngineInfo, GoldenInfo
 
 Say = Callable[[str], None]
@@ -118,18 +121,18 @@ def _build(
         text = precision_map_text(spec.name, chosen.precision_map)
         writer.path(PRECISION_MAP).write_text(text, encoding="utf-8")
     write_bundle_report(writer, request, built, chosen, theirs, ours, choice.model)
-    engine = _engine(kept, target)
     info = GoldenInfo(limit, len(golden.frames))
+    engine = _engine(choice, target, golden, reference.preprocess, limit)
     manifest = describe(request, built, chosen, info, choice.model, engine)
     if refused:
         return replace(built, bundle=writer.reject())
     if choice.graphs:
         evidence = {kept.precision: Evidence(manifest.drift, limit)}
-        for precision, file in choice.others.items():
-            say(f"measuring drift of the {precision} graph as written")
-            other = replace(kept, precision=precision)
+        for graph in choice.others:
+            say(f"measuring drift of the {graph.measured_as} graph as written")
+            other, file = replace(kept, precision=graph.precision), writer.path(graph.file)
             _, drift, limit = judged(other, open_session(backend, file, faithful=faithful))
-            evidence[precision] = Evidence(drift_record(drift, images), limit)
+            evidence[graph.measured_as] = Evidence(drift_record(drift, images), limit)
         kit = kit_of(manifest, choice.graphs, evidence, request.max_batch, writer)
         return replace(built, bundle=kit)
     return replace(built, bundle=writer.finish(manifest))
@@ -143,11 +146,15 @@ def _refusal(request: Request, choice: Choice, drift: DriftReport) -> str:
     return "; ".join(reasons)
 
 
-def _engine(kept: Candidate, target: Target) -> EngineInfo:
+def _engine(
+    choice: Choice, target: Target, golden: Golden, preprocess: Preprocess, limit: float
+) -> EngineInfo:
     """The engine of this machine, or the one that a device has yet to build."""
-    if target.gpu is None:
-        return EngineInfo(kept.backend, kept.version, processor())
-    return EngineInfo(kept.backend, "", target.device, target.gpu.compute_capability)
+    kept = choice.kept
+    if target.gpu is not None:
+        return EngineInfo(kept.backend, "", target.device, target.gpu.compute_capability)
+    others = find_fallbacks(choice, golden, preprocess, limit)
+    return EngineInfo(kept.backend, kept.version, processor(), fallbacks=others)
 
 
 def _probe(images: Split, reference: Reference, run: Any) -> Probe:

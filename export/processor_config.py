@@ -89,7 +89,9 @@ def _square(size: Any) -> int | None:
 def _check_input_size(found: Preprocess, default: Preprocess) -> None:
     if found.pad:
         return
-    side, wanted = (p.crop or (p.size if p.resize == "exact" else None) for p in (found, default))
+    side, wanted = (
+        p.crop or (None if p.resize == "shortest_edge" else p.size) for p in (found, default)
+    )
     if side != wanted:
         raise WeightsError(
             f"{_FILE} makes images of {side or 'varying'} pixels, this model takes {wanted}; "

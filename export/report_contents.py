@@ -15,9 +15,10 @@ from export.precision_choice import Searched
 from export.request import Request
 from export.typed import Typed
 from runtime.drift.formats import to_json
-from runtime.postprocess import classify, detect
+from runtime.postprocess import classify
 
 _EXAMPLES = 6
+_SHOWN_SCORE = 0.5
 
 
 def write_bundle_report(
@@ -145,10 +146,7 @@ def _predictions(
     if task == "classification":
         top = classify(answer.outputs["logits"][None], labels)[0].top[:3]
         return tuple(report_data.Prediction(g.label, g.probability) for g in top)
-    found = detect(
-        answer.outputs["logits"][None], answer.outputs["pred_boxes"][None],
-        [answer.frame_size], labels,
-    )[0]  # fmt: skip
+    found = answer.detections(labels, _SHOWN_SCORE)
     return tuple(
         report_data.Prediction(label, float(score), tuple(map(float, box)))  # type: ignore[arg-type]
         for label, score, box in zip(found.labels, found.scores, found.boxes, strict=True)

@@ -2,64 +2,56 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from runtime.backends import DeviceSession, Session, open_session
-from runtime.bundle import Bundle, open_bundle
-from runtime.device_arrays import DeviceArray
-from runtime.errors import EngineError
-from runtime.golden import check, load_golden
-from runtime.inputs import check_finite, check_inputs
+from runtime import loading
+from runtime.backends import Session
+from runtime.errors import EngineError, GoldenProbeError
+from runtime.in_use import InUse
 from runtime.manifest import Manifest
-from runtime.postprocess import Classification, Detections, classify, detect
+from runtime.model import Model, Prediction
+from runtime.observer import Observer
 from runtime.preprocess import Frame
+from runtime.proof import Proof
+from runtime.reverify import Reverifier
 
-MODEL, GOLDEN = "model.onnx", "golden.npz"
-_CPU_BATCH = 8  # frames at once: more only take memory on a CPU
-PLAN, PLUGINS = "model.plan", "libvitrine_plugins.so"
-_OUTPUTS = {"classification": ("logits",), "detection": ("logits", "pred_boxes")}  # by task
+_log = logging.getLogger("vitrine.engine")
 
 
 class Engine:
     """Frames in, predictions out; `load` makes one from a bundle.
 
-    One engine may be used from several threads; their inferences run one after another.
+    One engine may be used from several threads; their inferences run one after another, or as
+    many at once as it was given `streams`. For cameras, `runtime.Pipeline` puts the frames of
+    several sources into one engine.
 
         with Engine.load("engines/built/swin_t-int8-cpu") as engine:
             predictions = engine(frames)
     """
 
     def __init__(
-        self, manifest: Manifest, session: Session, *, max_batch: int | None = None
+        self,
+        loaded: loading.Loaded,
+        options: loading.Options,
+        *,
+        reverify_every: float | None = None,
+        observer: Observer,
     ) -> None:
-        """Wrap an open session, which the engine closes; `max_batch` bounds memory."""
-        if max_batch is not None and (type(max_batch) is not int or max_batch < 1):
-            raise ValueError(f"max_batch is {max_batch!r}; give an integer of at least 1, or None")
-        if manifest.task not in _OUTPUTS:
-            raise EngineError(
-                f"found task {manifest.task!r}, this runtime knows {' and '.join(_OUTPUTS)}; "
-                "update Vitrine"
-            )
-        names = [info.name for info in manifest.outputs]
-        if not set(_OUTPUTS[manifest.task]) <= set(names):
-            raise EngineError(
-                f"found outputs {names} for {manifest.task}, expected "
-                f"{' and '.join(_OUTPUTS[manifest.task])}; build the bundle again"
-            )
-        self.manifest = manifest
-        self._session: Session | None = session
-        self._lock = threading.Lock()
-        batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else 1
-        built_for = session.largest_batch if isinstance(session, DeviceSession) else None
-        wanted = max_batch or built_for or _CPU_BATCH
-        self._chunk = min(wanted, built_for or wanted) if isinstance(batch, str) else batch
+        """Take over what `runtime.loading` loaded; applications use `load`."""
+        self._in_use = InUse(loaded)
+        self._options, self._observer = options, observer
+        self._changing = threading.Lock()  # one reload or verification at a time
+        self._reverifier: Reverifier | None = None
+        if reverify_every is not None:
+            self._reverifier = Reverifier(self.verify, self._idle, reverify_every)
 
     @classmethod
     def load(
@@ -68,40 +60,61 @@ class Engine:
         *,
         verify: bool = True,
         threads: int | None = None,
+        streams: int = 1,
         max_batch: int | None = None,
+        trusted_keys: Sequence[str | Path | bytes] | None = None,
+        fallback: bool = False,
+        warm_up: bool = False,
+        reverify_every: float | None = None,
+        observer: Observer | None = None,
     ) -> Engine:
         """Open a bundle: manifest, then every hash, and only then the model.
 
         Args:
             path: the bundle's folder.
-            verify: run the golden probes, as is right at the first load on a device.
-            threads: CPU threads of one inference; None leaves the choice to the back end. Of no
+            verify: run the golden probes, unless a note beside the bundle says that they passed
+                on this device, with its driver and back end, before.
+            threads: CPU threads of all inferences; None leaves the choice to the back end. Of no
                 effect on a GPU.
-            max_batch: the most frames that `engine(frames)` infers at once; None is what a
-                TensorRT engine was built for, and 8 on a CPU.
+            streams: inferences that run side by side on a CPU, each on its share of the threads.
+                1 answers a single frame soonest; 2 or more infer more frames a second, where
+                several threads call or a pipeline does.
+            max_batch: the most frames that are inferred at once; None is what a TensorRT engine
+                was built for, and 8 on a CPU.
+            trusted_keys: Ed25519 public keys, as PEM files or their bytes, by one of which the
+                manifest must be signed; None asks for no signature.
+            fallback: where a back end does not open or fails its probes, take the next one that
+                was found faithful when the bundle was built (`EngineInfo.fallbacks`).
+            warm_up: run every batch size once, so that no frame waits while a back end compiles
+                for it; of no effect where images may have any size.
+            reverify_every: run the probes again after so many seconds, once no frame is in work,
+                and at the latest after twice that time; see `verify`.
+            observer: hears of reloads, probes and fallbacks.
 
         Raises:
-            EngineError: the bundle is damaged, newer than this runtime, needs a back end that
-                is not installed, was built for another GPU or TensorRT, or fails its golden
-                probes here.
+            EngineError: the bundle is damaged, not signed by a trusted key, newer than this
+                runtime, needs a back end that is not installed, was built for another GPU or
+                TensorRT, or fails its golden probes here.
         """
-        bundle = open_bundle(path)
-        manifest = bundle.manifest
-        session = _open(bundle, threads)
-        try:
-            engine = cls(manifest, session, max_batch=max_batch)
-            if verify:
-                golden = load_golden(bundle.file(GOLDEN))
-                if len(golden.frames) != manifest.golden.probes:
-                    raise EngineError(
-                        f"{bundle.path / GOLDEN} has {len(golden.frames)} probes, the manifest "
-                        f"says {manifest.golden.probes}; build the bundle again"
-                    )
-                check(engine._run, manifest.preprocess, golden, manifest.golden.min_cosine)
-        except BaseException:
-            session.close()
-            raise
-        return engine
+        if reverify_every is not None and not reverify_every > 0:
+            raise ValueError(f"reverify_every is {reverify_every!r}; give seconds, or None")
+        options = loading.Options(
+            verify=verify,
+            threads=threads,
+            streams=streams,
+            max_batch=max_batch,
+            trusted_keys=trusted_keys,
+            fallback=fallback,
+            warm_up=warm_up,
+        )
+        observer = observer or Observer()
+        loaded = loading.load(path, options, observer)
+        return cls(loaded, options, reverify_every=reverify_every, observer=observer)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self._in_use.get().bundle.manifest
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,44 +123,41 @@ class Engine:
 
     @property
     def max_batch(self) -> int:
-        """The most frames that `engine(frames)` infers at once."""
-        return self._chunk
+        """The most frames that are inferred at once."""
+        return self._in_use.get().model.max_batch
+
+    @property
+    def streams(self) -> int:
+        """How many inferences run side by side."""
+        return self._in_use.get().model.streams
 
     @property
     def session(self) -> Session:
-        """The back end's own session, for measurements; `ValueError` when closed."""
-        if self._session is None:
-            raise ValueError("the engine is closed; load it again")
-        return self._session
+        """The back end's own session, for measurements."""
+        return self._in_use.get().model.session
+
+    @property
+    def proof(self) -> Proof | None:
+        """When the golden probes passed last, and how; None when loaded without `verify`."""
+        return self._in_use.get().proof
 
     def __call__(
-        self, frames: Sequence[Frame], *, threshold: float = 0.5
-    ) -> list[Classification] | list[Detections]:
-        """Predict for each frame, in order.
+        self, frames: Sequence[Frame], *, threshold: float = 0.5, pixels: str = "RGB"
+    ) -> list[Prediction]:
+        """Predict for each frame, in order; no frame's prediction depends on the others.
 
         Args:
             frames: uint8 (H, W, 3) RGB, of any sizes and any number, none included.
             threshold: the least score of a detected object; of no effect on classification.
+            pixels: what the frames hold instead: "BGR", "GREY" or "NV12"; see
+                `Preprocess.prepare` for their shapes.
 
         Raises:
             ValueError, TypeError: something is not a frame, or the engine is closed.
-            EngineError: the back end fails.
+            EngineError: the back end fails, or its golden probes did since it was loaded.
         """
-        predictions: list[Any] = []
-        for start in range(0, len(frames), self._chunk):
-            batch = self.manifest.preprocess(frames[start : start + self._chunk])
-            outputs = self._run(batch.inputs)
-            if self.manifest.task == "classification":
-                predictions += classify(outputs["logits"], self.labels)
-            else:
-                predictions += detect(
-                    outputs["logits"],
-                    outputs["pred_boxes"],
-                    batch.frame_sizes,
-                    self.labels,
-                    threshold,
-                )
-        return predictions
+        with self.hold() as model:
+            return model.predict(frames, threshold, pixels)
 
     def infer(self, batch: Any, **more: Any) -> dict[str, npt.NDArray[Any]]:
         """Run the model on a preprocessed batch.
@@ -166,44 +176,73 @@ class Engine:
                 cannot read.
             ValueError: other shapes than the manifest's, NaN or infinity (of which arrays on a
                 device are not searched), or a closed engine.
-            EngineError: the back end fails.
+            EngineError: the back end fails, or its golden probes did since it was loaded.
         """
-        inputs = {self.manifest.inputs[0].name: batch, **more}
-        if not all(isinstance(array, np.ndarray) for array in inputs.values()):
-            inputs = self._adopted(inputs)
-        check_inputs(self.manifest.inputs, inputs)
-        for name, array in inputs.items():
-            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-                check_finite(name, array)
-        return self._run(inputs)
+        with self.hold() as model:
+            return model.infer({model.manifest.inputs[0].name: batch, **more})
 
-    def _adopted(self, arrays: Mapping[str, Any]) -> dict[str, npt.NDArray[Any] | DeviceArray]:
-        """What is not a numpy array as memory of the device, where the back end can read it."""
-        found: dict[str, Any] = {}
-        with self._lock:
-            session = self.session
-            for name, array in arrays.items():
-                if isinstance(array, np.ndarray):
-                    found[name] = array
-                elif isinstance(session, DeviceSession):
-                    found[name] = session.adopt(name, array)
-                else:
-                    raise TypeError(
-                        f"{name} is a {type(array).__name__}; give a numpy array, the back end "
-                        f"{session.name} takes no other"
+    def hold(self) -> Model:
+        """The model that is in use now, kept open until `release`, or as a context.
+
+        Raises:
+            ValueError: the engine is closed.
+            GoldenProbeError: its probes failed.
+        """
+        return self._in_use.hold()
+
+    def verify(self) -> float:
+        """Run the golden probes now; frames may go between them.
+
+        Returns:
+            The lowest cosine over probes and outputs.
+
+        Raises:
+            GoldenProbeError: they fail, and so does every fallback that is allowed. The engine
+                refuses further frames until they pass or `reload` brings a bundle that does.
+        """
+        with self._changing:
+            loaded = self._in_use.get()
+            try:
+                with loaded.model.hold() as model:
+                    proof = loading.prove(model, loaded.bundle, self._observer)
+            except GoldenProbeError as error:
+                return self._fall_back(loaded, error)
+            self._in_use.proved(proof)
+            return proof.cosine
+
+    def reload(self, path: str | Path | None = None) -> None:
+        """Put another bundle into use; frames in work finish in the old one, none is dropped.
+
+        Args:
+            path: of a bundle for the same task; None opens the present folder again.
+
+        Raises:
+            EngineError: as `load`, or another task. The old bundle stays in use.
+        """
+        with self._changing:
+            old = self._in_use.get()
+            try:
+                new = loading.load(path or old.bundle.path, self._options, self._observer)
+                if new.bundle.manifest.task != old.bundle.manifest.task:
+                    new.model.release()
+                    raise EngineError(
+                        f"{new.bundle.path} is for {new.bundle.manifest.task}, this engine for "
+                        f"{old.bundle.manifest.task}; load it as another engine"
                     )
-        return found
-
-    def _run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        with self._lock:
-            return self.session.run(inputs)
+            except EngineError as error:
+                _log.warning("the bundle stays, the new one is refused: %s", error)
+                self._observer.reload("refused")
+                raise
+            self._in_use.replace(new)
+            _log.info("now in use: %s", new.bundle.path)
+            self._observer.reload("done")
 
     def close(self) -> None:
-        """Free the back end's model; closing twice is harmless."""
-        with self._lock:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        """Free the model, once calls in other threads have ended; closing twice is harmless."""
+        if self._reverifier is not None:
+            self._reverifier.stop()
+        with self._changing:
+            self._in_use.replace(None)
 
     def __enter__(self) -> Engine:
         """Return the engine itself."""
@@ -218,11 +257,21 @@ class Engine:
         """Close the engine."""
         self.close()
 
+    def _fall_back(self, failed: loading.Loaded, error: GoldenProbeError) -> float:
+        """Replace what failed its probes, or refuse every frame from now on."""
+        _log.error("the golden probes fail: %s", error)
+        try:
+            if not self._options.fallback:
+                raise error
+            options = dataclasses.replace(self._options, verify=True, notes=False)
+            name = failed.model.session.name
+            new = loading.load_from(failed.bundle, options, self._observer, without=name)
+        except EngineError:
+            self._in_use.refuse(error)
+            raise error from None
+        self._in_use.replace(new)
+        assert new.proof is not None  # as it was asked for
+        return new.proof.cosine
 
-def _open(bundle: Bundle, threads: int | None) -> Session:
-    """A session on the file that the bundle's back end runs."""
-    engine = bundle.manifest.engine
-    if engine.backend != "tensorrt":
-        return open_session(engine.backend, bundle.file(MODEL), threads=threads)
-    plugins = [bundle.file(PLUGINS)] if PLUGINS in bundle.manifest.files else []
-    return open_session(engine.backend, bundle.file(PLAN), plugins=plugins, built_for=engine)
+    def _idle(self, seconds: float) -> bool:
+        return self._in_use.get().model.idle_for(seconds)

@@ -8,9 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from runtime.backends.untold import silence_onnxruntime
 from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError, one_line
 from runtime.manifest import EngineInfo
+
+silence_onnxruntime()  # here, as every package that imports it imports this one first
 
 _PACKAGES = {  # by back end: what to install where one does not import
     "onnxruntime": "onnxruntime",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from runtime.backends.openvino_session import OpenVinoSession
 from runtime.backends.profiled import LayerTime, medians
+from runtime.backends.untold import import_openvino
 from runtime.errors import EngineError, one_line
 
 # What decides how fast the model runs.
@@ -22,7 +23,7 @@ class ProfiledOpenVino(OpenVinoSession):
     def __init__(self, model: Path, *, bfloat16: bool = False) -> None:
         """Compile `model`; see `open_profiled`."""
         super().__init__(model, None, 1, bfloat16=bfloat16)
-        import openvino
+        openvino = import_openvino()
 
         usual = self._requests.get().get_compiled_model()
         config = {name: usual.get_property(name) for name in _SETTINGS}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.backends.untold import import_openvino
 from runtime.errors import EngineError, one_line
 
 
@@ -20,7 +21,7 @@ class OpenVinoSession:
         self, model: Path, threads: int | None, streams: int, *, bfloat16: bool = False
     ) -> None:
         """Compile `model`; see `open_session`."""
-        import openvino
+        openvino = import_openvino()
 
         self.version = openvino.__version__.partition("-")[0]
         self.streams = streams

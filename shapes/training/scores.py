@@ -38,7 +38,7 @@ def ap50(detr: nn.Module, preprocess: Preprocess, images: Sequence[Annotated]) -
         batch = preprocess([image.frame for image in images[start : start + 32]])
         outputs = detr(**_inputs(batch))
         arrays = outputs.logits.numpy(), outputs.pred_boxes.numpy()
-        found.extend(detect(*arrays, batch.frame_sizes, DETECTION_NAMES, threshold=0.0))
+        found.extend(detect(*arrays, batch.frame_sizes, DETECTION_NAMES, 0.0, batch.regions))
     truths = [
         Detections(
             boxes=image.boxes,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,14 @@ def test_a_backend_that_is_not_installed_names_its_package(backend: str, tmp_pat
     )
     assert f"{backend} does not import here" in result.stdout
     assert f"pip install {backend}" in result.stdout
+
+
+def test_a_back_end_tells_nobody(backend: str, tmp_path: Path) -> None:
+    model, home = write_model(tmp_path / "m.onnx", MEAN_COLOUR), tmp_path / "home"
+    home.mkdir()
+    code = f"from runtime.backends import open_session; open_session({backend!r}, {str(model)!r})"
+    kept = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    environment = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+    # Either library, imported on its own, writes an identifier of the machine there.
+    assert list(home.iterdir()) == []

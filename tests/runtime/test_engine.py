@@ -56,20 +56,21 @@ def test_more_frames_than_one_batch_stay_in_order(engine: Engine) -> None:
     assert best(engine, [colours[name] for name in wanted]) == wanted
 
 
-def test_batches_are_bounded(bundle: Path) -> None:
+def test_batches_are_bounded(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Engine.load(bundle, max_batch=3) as engine:
         lengths: list[int] = []
-        session = engine._session
-        assert session is not None
+        session = engine.session
 
         class Recording:
             name, version, close = session.name, session.version, session.close
+            streams = 1
 
             def run(self, inputs: Any) -> Any:
                 lengths.append(len(inputs["pixel_values"]))
                 return session.run(inputs)
 
-        engine = Engine(engine.manifest, Recording(), max_batch=3)
+        with engine.hold() as model:
+            monkeypatch.setattr(model, "session", Recording())
         engine([RED] * 7)
         assert lengths == [3, 3, 1]
     with pytest.raises(ValueError, match="max_batch is 0; give"):
@@ -86,9 +87,9 @@ def test_a_fixed_batch_is_respected(tmp_path: Path) -> None:
 
 def test_detection_in_pixels_of_each_frame(detecting: Engine) -> None:
     found = detecting([solid(1, 1, 1, 16, 32), solid(1, 1, 1, 8, 8)])
-    # Resized to 8 x 16 and 8 x 8: the mask covers 1 and 1/2, so logits are (10, 0, 5) and half.
-    for detections, share, (height, width) in zip(found, (1, 0.5), ((16, 32), (8, 8)), strict=True):
-        odds = np.exp(np.array([10, 0, 5]) * share)
+    for detections, (height, width) in zip(found, ((16, 32), (8, 8)), strict=True):
+        # Neither is padded to the size of the other, so the mask covers all of both.
+        odds = np.exp(np.array([10.0, 0.0, 5.0]))
         # float32 softmax.
         np.testing.assert_allclose(detections.scores, odds[0] / odds.sum(), rtol=1e-6)
         assert detections.labels == ("whole",)
@@ -168,6 +169,10 @@ def test_infer_takes_values_whose_squares_overflow(engine: Engine) -> None:
 def test_equal_axis_names_have_equal_lengths(detecting: Engine) -> None:
     batch, mask = np.zeros((2, 3, 8, 12), np.float32), np.ones((2, 8, 12), np.int64)
     assert detecting.infer(batch, pixel_mask=mask)["logits"].shape == (2, 1, 3)
+    mask[1, :, 6:] = 0
+    # The model answers (10, 0, 5) times the share that the mask covers.
+    logits = detecting.infer(batch, pixel_mask=mask)["logits"]
+    np.testing.assert_array_equal(logits[:, 0], [[10, 0, 5], [5, 0, 2.5]])
     with pytest.raises(ValueError, match=r"pixel_mask .* \(batch=2, height=8, width=12\)"):
         detecting.infer(batch, pixel_mask=mask[:, :, :8])
     with pytest.raises(TypeError, match="pixel_mask is bool"):

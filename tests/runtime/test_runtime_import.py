@@ -28,7 +28,7 @@ def test_a_heavy_package_would_be_noticed() -> None:
 
 
 def test_public_names() -> None:
-    assert runtime.__all__ == ["Engine", "EngineError", "Preprocess"]
+    assert runtime.__all__ == ["Engine", "EngineError", "Pipeline", "Preprocess"]
     assert issubclass(runtime.EngineError, RuntimeError)
 
 
