@@ -2,9 +2,11 @@
 
 q k^T in int8 hardly moves a model (ViT-Tiny, ImageNet, 160 images: logit cosine 0.99995), whereas
 probabilities in symmetric int8 do not survive (0.989): most of the 197 in a row are below half a
-step of 1/127. So Q/DQ goes on queries and keys alone. It sits on the output of the linear that
-computes them, before heads are split, where a back end can let the linear write int8 and the
-reshaping move a quarter of the bytes; per-tensor scales make the place irrelevant for the result.
+step of 1/127. So Q/DQ goes on queries and keys alone; shorter rows may do with both products in
+int8, which is measured for GPUs (`calibration.attention_products`). Q/DQ sits on the output of the
+linear that computes them, before heads are split, where a back end can let the linear write int8
+and the reshaping move a quarter of the bytes; per-tensor scales make the place irrelevant for the
+result.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ def float_scores(model: ir.Model) -> ir.Model:
 
     For back ends that run half-quantised attention worse than float attention. TensorRT fuses
     attention in INT8 only when both of its products are quantised (NVIDIA/TensorRT issues 3243 and
-    1992), and probabilities do not survive that; without Q/DQ it fuses it in FP16.
+    1992), which probabilities rarely survive; without Q/DQ it fuses it in FP16.
     """
     for node in list(model.graph):
         for value in queries_and_keys(node) if node.domain == "vitrine" else ():

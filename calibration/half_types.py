@@ -24,6 +24,8 @@ _FLOAT32_OPERATORS = {
     "Sin": "an angle's digits are lost in float16",
     "Cos": "an angle's digits are lost in float16",
 }
+# At an edge float16 has steps of 2^-11: a twentieth of a pixel at 224 pixels, a whole one at 4096.
+_COORDINATES = {"GridSample": frozenset({1})}
 _TYPED_BY_ATTRIBUTE = frozenset({"RandomNormal", "RandomUniform", "EyeLike", "Bernoulli"})
 
 
@@ -74,7 +76,8 @@ def fixed_inputs(node: ir.Node, model: ir.Model) -> frozenset[int]:
         return frozenset()
     schema = _schema(node, model)
     indices = range(len(node.inputs))
-    return frozenset(i for i in indices if not _takes_half(schema, schema.inputs, i))
+    fixed = frozenset(i for i in indices if not _takes_half(schema, schema.inputs, i))
+    return fixed | _COORDINATES.get(node.op_type, frozenset())
 
 
 def retype(node: ir.Node) -> None:

@@ -20,6 +20,9 @@ SOURCES = "plugins.zip"
 """The plugins' sources in a kit."""
 KIT_SUFFIX = ".kit"
 """Of a kit's folder, after the name of the bundle to be."""
+QUANTISED = "quantised"
+"""The form of attention whose products are int8 too. It alone computes something else than the
+other forms of its precision, so it has its own drift."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,15 @@ class KitGraph:
     precision_map: Mapping[str, Mapping[str, str]]
     nodes: Sequence[str]
 
+    @property
+    def measured_as(self) -> str:
+        """The key of its evidence: its precision, with the form where that changes the numbers."""
+        return f"{self.precision}-{self.form}" if self.form == QUANTISED else self.precision
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of a precision's graph as written, before the device.
+    """What was measured of a graph as written, before the device.
 
     Attributes:
         drift: against PyTorch, as a manifest keeps it.
@@ -66,7 +74,7 @@ class Kit:
         name: of the bundle to be.
         manifest: of the bundle to be; it names no engine yet.
         graphs: to build and measure.
-        evidence: by precision that may be kept.
+        evidence: by `KitGraph.measured_as`, of graphs that may be kept.
         profiles: shapes to build for.
         batches: batch sizes whose latency counts.
     """
@@ -86,7 +94,7 @@ def kit_text(kit: Kit) -> str:
         "name": kit.name,
         "manifest": json.loads(kit.manifest.to_json()),
         "graphs": [asdict(graph) for graph in kit.graphs],
-        "evidence": {precision: asdict(each) for precision, each in kit.evidence.items()},
+        "evidence": {name: asdict(each) for name, each in kit.evidence.items()},
         "profiles": [dict(profile.shapes) for profile in kit.profiles],
         "batches": list(kit.batches),
     }

@@ -86,7 +86,7 @@ def proved(
 
 def _limit(kit: Kit, graph: KitGraph) -> float:
     """Of a precision that is only compared there is no evidence; the kit's own limit will do."""
-    evidence = kit.evidence.get(graph.precision)
+    evidence = kit.evidence.get(graph.measured_as)
     return kit.manifest.golden.min_cosine if evidence is None else evidence.min_cosine
 
 

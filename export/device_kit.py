@@ -2,8 +2,9 @@
 
 The typed graphs are lowered to every form of attention that the target can try. The primitive
 form runs in ONNX Runtime as written, so the drift of the very graph that the device will compile
-is measured here, against PyTorch, on held-out images. What a GPU adds to it shows in the golden
-probes, which `vitrine finish` runs on the device.
+is measured here, against PyTorch, on held-out images; so does the form with int8 attention, which
+computes something else and is measured for itself. What a GPU adds shows in the golden probes,
+which `vitrine finish` runs on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from engines.bundle_writer import BundleWriter
-from engines.kit import KIT_SUFFIX, SOURCES, Evidence, Kit, KitGraph, kit_text
+from engines.kit import KIT_SUFFIX, QUANTISED, SOURCES, Evidence, Kit, KitGraph, kit_text
 from engines.plugin_archive import archive_sources
 from engines.targets import Gpu
 from export.lowering.for_tensorrt import ATTENTION_SINCE, lowered_for_tensorrt
@@ -32,12 +33,17 @@ _COMPUTED = frozenset({"MatMul", "Gemm", "Conv", "Attention"})
 
 
 def lower_for_device(
-    typed: Mapping[str, Typed], wanted: tuple[str, ...], gpu: Gpu, writer: BundleWriter
+    typed: Mapping[str, Typed],
+    int8_attention: Typed | None,
+    wanted: tuple[str, ...],
+    gpu: Gpu,
+    writer: BundleWriter,
 ) -> list[KitGraph]:
     """Writes the graphs of a kit.
 
     Args:
         typed: by precision; the float one that INT8 is compared with is among them.
+        int8_attention: the int8 graph whose attention is int8 too; None where there is none.
         wanted: precisions that the build asked for.
         gpu: of the target.
         writer: of the kit.
@@ -47,15 +53,21 @@ def lower_for_device(
     """
     found = []
     for precision, graph in typed.items():
-        for form in gpu.attention:
+        forms = dict.fromkeys(gpu.attention, graph)
+        if precision == "int8" and int8_attention is not None:
+            forms[QUANTISED] = int8_attention
+        for form, source in forms.items():
             if precision not in wanted and form != gpu.attention[0]:
                 continue  # one float engine is enough to compare with
-            lowered = lowered_for_tensorrt(graph.model, form)
+            # What int8 attention leaves float is in primitives, as it is itself.
+            lowered = lowered_for_tensorrt(
+                source.model, "primitives" if form == QUANTISED else form
+            )
             check_supported(lowered)
             file = f"{precision}-{form}.onnx"
             ir.save(lowered, writer.path(file))
             found.append(
-                _described(file, precision, form, precision in wanted, gpu, graph, lowered)
+                _described(file, precision, form, precision in wanted, gpu, source, lowered)
             )
     return found
 
@@ -85,7 +97,7 @@ def kit_of(
     Args:
         manifest: of the bundle to be, without hashes.
         graphs: all of the kit.
-        evidence: of each precision that may be kept. A graph whose drift fails is only compared.
+        evidence: by `KitGraph.measured_as`. A graph whose drift fails is only compared.
         max_batch: images at most that an engine takes at once.
         writer: of the kit.
 
@@ -93,7 +105,7 @@ def kit_of(
         The kit's folder.
     """
     passed = {name for name, each in evidence.items() if each.drift["verdict"] != "fail"}
-    graphs = [replace(g, wanted=g.wanted and g.precision in passed) for g in graphs]
+    graphs = [replace(g, wanted=g.wanted and g.measured_as in passed) for g in graphs]
     if any(graph.form == "plugin" for graph in graphs):
         archive_sources(writer.path(SOURCES))
     shapes = profiles(manifest.inputs, manifest.preprocess, max_batch)

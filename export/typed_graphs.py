@@ -12,6 +12,7 @@ from engines.refusal import RefusedError
 from engines.targets import Target, find_target
 from export.answers import SingleImages
 from export.calibration_limits import Judge, said
+from export.int8_attention import with_int8_attention
 from export.precision_choice import Say, Searched, search
 from export.precision_file import read_precision_map
 from export.request import Request
@@ -31,12 +32,15 @@ class Graphs:
         dropped: precision -> why there is no such graph.
         judge: of drift limits on the calibration images; None where none are searched for.
         searched: how the int8 graph was found; None where it was not searched.
+        int8_attention: of a GPU, the int8 graph with attention in int8 too; None where too little
+            of it is faithful.
     """
 
     typed: Mapping[str, Typed]
     dropped: Mapping[str, str] = field(default_factory=dict)
     judge: Judge | None = None
     searched: Searched | None = None
+    int8_attention: Typed | None = None
 
 
 def typed_graphs(
@@ -72,6 +76,7 @@ def typed_graphs(
     typed: dict[str, Typed] = {}
     dropped: dict[str, str] = {}
     judge, searched = _judge(request, reference, images, say), None
+    attention: Typed | None = None
     for each in wanted:
         if each == "int8" and judge is not None:
             batch = 1 if reference.preprocess.pad else 8
@@ -93,9 +98,11 @@ def typed_graphs(
         else:
             typed[each] = _typed(each, request, portable, calibration, say)
         if each == "int8" and on_gpu:
+            attention = with_int8_attention(typed[each], calibration, say)
             say("scanning magnitudes of the float parts")
             typed[each] = float_parts_in_half(typed[each], calibration)
-    return Graphs(typed, dropped, judge, searched)
+            attention = attention and float_parts_in_half(attention, calibration)
+    return Graphs(typed, dropped, judge, searched, attention)
 
 
 def wanted_precisions(precision: str, target: Target) -> tuple[str, ...]:

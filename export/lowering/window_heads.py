@@ -62,11 +62,11 @@ def _lower(node: ir.Node, bias: np.ndarray) -> None:
     attention = ir.node(
         "FusedAttention", [*parts, emit.constant(added, "bias_and_mask")],
         {"scale": node.attributes["scale"].as_float()},
-        domain=DOMAIN, name=f"{emit.name}.attention",
+        domain=DOMAIN, name=emit.name,
     )  # fmt: skip
     emit.graph.insert_before(node, attention)
     mixed = attention.outputs[0]
-    mixed.name, mixed.type = f"{attention.name}.output", qkv.type
+    mixed.name, mixed.type = f"{emit.name}.mixed", qkv.type
     mixed.shape = ir.Shape([qkv.shape[0] if qkv.shape else None, windows * heads, area, size])
     apart = emit.reshape(mixed, [-1, windows, heads, area, size], "windows")
     joined = emit.transpose(apart, (0, 1, 3, 2, 4), "joined")

@@ -168,6 +168,42 @@ def test_another_precision_of_the_kit_has_its_own_evidence(
 
 
 @pytest.mark.slow
+def test_int8_attention_is_a_form_with_evidence_of_its_own(
+    kit: Path, device: Device, tmp_path: Path
+) -> None:
+    built = run(
+        "build", "--model", "swin_tiny_shapes", "--precision", "int8", "--target", "orin-jp6",
+        "--calibration", kit.parent / "images", "--images", "8", "--max-batch", "2",
+        "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert built.code == 0, built.err
+    assert "int8 attention: 6 of 6 qualify" in built.err
+    folder = Path(built.json["bundle"])
+    record = json.loads((folder / "kit.json").read_text())
+    assert [g["file"].removesuffix(".onnx") for g in record["graphs"] if g["wanted"]] == [
+        "int8-primitives", "int8-plugin", "int8-quantised",
+    ]  # fmt: skip
+    quantised = record["graphs"][2]
+    int8 = {n for n in quantised["nodes"] if quantised["precision_map"][n]["type"] == "int8"}
+    assert "swin.encoder.layers.0.blocks.0.attention" in int8
+    evidence = record["evidence"]
+    assert set(evidence) == {"int8", "int8-quantised"}
+    assert evidence["int8"]["drift"] != evidence["int8-quantised"]["drift"]
+
+    evidence["int8-quantised"]["min_cosine"] = 0.25  # to tell whose was taken
+    (folder / "kit.json").write_text(json.dumps(record))
+    device.fastest = "quantised"
+    outcome = finished(folder, tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["kept"].startswith("int8 on tensorrt (quantised)")
+    bundle = Path(outcome.json["bundle"])
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert (manifest["precision"], manifest["golden"]["min_cosine"]) == ("int8", 0.25)
+    assert manifest["drift"] == evidence["int8-quantised"]["drift"]
+    assert not {"report.html", "precision_map.yaml"} & set(manifest["files"])  # the other graph's
+
+
+@pytest.mark.slow
 def test_a_precision_that_auto_leaves_out_is_said(kit: Path, tmp_path: Path) -> None:
     outcome = run(
         "build", "--model", "vit_tiny_shapes", "--precision", "auto", "--target", "h100",

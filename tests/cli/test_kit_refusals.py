@@ -97,6 +97,11 @@ def _unlist(name: str) -> Callable[[Path], None]:
         pytest.param(_changed("batches", [5]), "found 5, expected 1 to 4", id="large-batch"),
         pytest.param(_changed("batches", [1e400]), "is no kit", id="infinite-batch"),
         pytest.param(_changed("evidence", {}), "evidence of ['int8']", id="no-evidence"),
+        pytest.param(
+            _changed("graphs.0.form", "quantised"),
+            "evidence of ['int8-quantised']",
+            id="no-evidence-of-int8-attention",
+        ),
         pytest.param(_changed("manifest.model", 3), "model is 3", id="manifest"),
         pytest.param(_unlist("golden.npz"), "a sha256 of ['golden.npz']", id="no-probes"),
         pytest.param(_unlist("plugins.zip"), "a sha256 of ['plugins.zip']", id="no-sources"),
