@@ -42,7 +42,7 @@ def read_video(path: str, *, timeout_s: float = math.inf) -> Iterator[Item]:
     """
     cv2 = load_opencv()
     shown = masked(path)
-    with _opened(path, "FFMPEG", _limits("FFMPEG", timeout_s)) as capture:
+    with _opened(path, "FFMPEG", _options("FFMPEG", timeout_s)) as capture:
         if not capture.isOpened():
             raise EngineError(
                 f"{shown} is not a video that OpenCV's FFmpeg can open; "
@@ -60,9 +60,7 @@ def read_video(path: str, *, timeout_s: float = math.inf) -> Iterator[Item]:
         )
 
 
-def read_stream(
-    address: str | int, backend: str, *, timeout_s: float, one_thread: bool = False
-) -> Iterator[Item]:
+def read_stream(address: str | int, backend: str, *, timeout_s: float) -> Iterator[Item]:
     """Decode a camera or a stream for as long as it lasts.
 
     Args:
@@ -70,16 +68,12 @@ def read_stream(
         backend: "FFMPEG", "GSTREAMER", "V4L2" or "ANY", of OpenCV.
         timeout_s: seconds for connecting, and for one frame to come. OpenCV gives a local camera
             ten seconds a frame whatever this is; GStreamer has no limit before its version 4.7.
-        one_thread: FFmpeg decodes in one thread. Each further one holds a frame back, and so adds
-            the time between two frames to the latency.
 
     Raises:
         EngineError: it does not connect in time, breaks, or ends.
     """
     shown = masked(f"camera {address}" if isinstance(address, int) else address)
-    options = _limits(backend, timeout_s)
-    if one_thread:
-        options += [load_opencv().CAP_PROP_N_THREADS, 1]
+    options = _options(backend, timeout_s)
     began = time.monotonic()
     with _opened(address, backend, options) as capture:
         if not capture.isOpened():
@@ -116,14 +110,19 @@ def _items(capture: Any, shown: str, timeout_s: float) -> Iterator[Item]:
             waiting_since = time.monotonic()
 
 
-def _limits(backend: str, timeout_s: float) -> list[int]:
-    """Options for `cv2.VideoCapture`."""
+def _options(backend: str, timeout_s: float) -> list[int]:
+    """For `cv2.VideoCapture`: limits of time, and one thread for FFmpeg's decoder.
+
+    Each further thread holds a frame back, which a live stream gets later, and costs processor
+    time: two took 70 us for a frame of 96 x 96 where one took 35. Sources decode side by side.
+    """
     cv2 = load_opencv()
     known = backend == "FFMPEG" or version_of(cv2) >= _GSTREAMER_LIMITS
     if backend not in ("FFMPEG", "GSTREAMER") or not known:
         return []
     limit = 0 if timeout_s == math.inf else max(1, round(timeout_s * 1000))  # 0 is without limit
-    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
+    return limits if backend == "GSTREAMER" else [*limits, cv2.CAP_PROP_N_THREADS, 1]
 
 
 @contextmanager

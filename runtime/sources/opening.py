@@ -128,7 +128,7 @@ def _address(url: str, timeout_s: float, live: bool | None) -> Source:
         return _finite(masked(url), lambda: read_video(url, timeout_s=timeout_s), "BGR")
 
     def connect() -> Iterator[Item]:
-        return read_stream(url, "FFMPEG", timeout_s=timeout_s, one_thread=live is not False)
+        return read_stream(url, "FFMPEG", timeout_s=timeout_s)
 
     return _endless(masked(url), connect, "BGR")
 

@@ -36,15 +36,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     load_opencv.cache_clear()
 
 
-def test_a_live_stream_decodes_in_one_thread_and_has_limits(install: Install) -> None:
+@pytest.mark.parametrize("live", [None, False], ids=["live", "as a file"])
+def test_a_stream_is_decoded_in_one_thread_and_has_limits(
+    install: Install, live: bool | None
+) -> None:
     fake = install(FakeOpenCV([FRAME]))
-    next(open_source("rtsp://cam/live", timeout_s=2.5).connect())
-    next(open_source("rtsp://cam/live", timeout_s=2.5, live=False).connect())
+    next(open_source("rtsp://cam/live", timeout_s=2.5, live=live).connect())
     limits = [fake.CAP_PROP_OPEN_TIMEOUT_MSEC, 2500, fake.CAP_PROP_READ_TIMEOUT_MSEC, 2500]
-    assert fake.opened == [
-        ("rtsp://cam/live", fake.CAP_FFMPEG, [*limits, fake.CAP_PROP_N_THREADS, 1]),
-        ("rtsp://cam/live", fake.CAP_FFMPEG, limits),
-    ]
+    one_thread = [fake.CAP_PROP_N_THREADS, 1]
+    assert fake.opened == [("rtsp://cam/live", fake.CAP_FFMPEG, [*limits, *one_thread])]
 
 
 @pytest.mark.parametrize(
