@@ -113,7 +113,8 @@ def soak(bundle: Path, seconds: float, seed: int) -> Report:
         cameras = [BadCamera(f"camera {i}", pictures, 1000 * seed + i) for i in range(SOURCES)]
         sources = [camera.source() for camera in cameras]
         checked = {camera.name: Checked(camera, expected) for camera in cameras}
-        with Pipeline(engine, sources, stall_s=0.25) as pipeline:
+        options: dict[str, Any] = {"stall_s": 0.25, "reconnect_s": (0.05, 0.5)}
+        with Pipeline(engine, sources, **options) as pipeline:
             consumer = threading.Thread(target=_consume, args=(pipeline, checked, report.faults))
             consumer.start()
             memory = _watch_memory(seconds)

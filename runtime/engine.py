@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from runtime import loading
 from runtime.backends import Session
-from runtime.errors import EngineError, GoldenProbeError
+from runtime.errors import EngineError, GoldenProbeError, one_line
 from runtime.in_use import InUse
 from runtime.manifest import Manifest
 from runtime.model import Model, Prediction
-from runtime.observer import Observer
+from runtime.observer import Observer, guarded, in_callback
 from runtime.preprocess import Frame
 from runtime.proof import Proof
 from runtime.reverify import Reverifier
@@ -48,7 +48,8 @@ class Engine:
         """Take over what `runtime.loading` loaded; applications use `load`."""
         self._in_use = InUse(loaded)
         self._options, self._observer = options, observer
-        self._changing = threading.Lock()  # one reload or verification at a time
+        # One reload or verification at a time; an observer may ask for another in the midst of it.
+        self._changing = threading.RLock()
         self._reverifier: Reverifier | None = None
         if reverify_every is not None:
             self._reverifier = Reverifier(self.verify, self._idle, reverify_every)
@@ -107,9 +108,9 @@ class Engine:
             fallback=fallback,
             warm_up=warm_up,
         )
-        observer = observer or Observer()
-        loaded = loading.load(path, options, observer)
-        return cls(loaded, options, reverify_every=reverify_every, observer=observer)
+        heard = guarded(observer)
+        loaded = loading.load(path, options, heard)
+        return cls(loaded, options, reverify_every=reverify_every, observer=heard)
 
     @property
     def manifest(self) -> Manifest:
@@ -127,9 +128,9 @@ class Engine:
         return self._in_use.get().model.max_batch
 
     @property
-    def streams(self) -> int:
-        """How many inferences run side by side."""
-        return self._in_use.get().model.streams
+    def callers(self) -> int:
+        """How many threads' inferences are in work at once; see `streams` of `load`."""
+        return self._in_use.get().model.callers
 
     @property
     def session(self) -> Session:
@@ -207,7 +208,7 @@ class Engine:
                     proof = loading.prove(model, loaded.bundle, self._observer)
             except GoldenProbeError as error:
                 return self._fall_back(loaded, error)
-            self._in_use.proved(proof)
+            self._in_use.proved(loaded, proof)
             return proof.cosine
 
     def reload(self, path: str | Path | None = None) -> None:
@@ -221,28 +222,30 @@ class Engine:
         """
         with self._changing:
             old = self._in_use.get()
+            # On a device that has failed its probes, earlier ones say nothing.
+            options = self._probing() if self._in_use.refused else self._options
             try:
-                new = loading.load(path or old.bundle.path, self._options, self._observer)
+                new = loading.load(path or old.bundle.path, options, self._observer)
                 if new.bundle.manifest.task != old.bundle.manifest.task:
                     new.model.release()
                     raise EngineError(
                         f"{new.bundle.path} is for {new.bundle.manifest.task}, this engine for "
                         f"{old.bundle.manifest.task}; load it as another engine"
                     )
+                self._in_use.replace(old, new)
             except EngineError as error:
                 _log.warning("the bundle stays, the new one is refused: %s", error)
                 self._observer.reload("refused")
                 raise
-            self._in_use.replace(new)
             _log.info("now in use: %s", new.bundle.path)
             self._observer.reload("done")
 
     def close(self) -> None:
         """Free the model, once calls in other threads have ended; closing twice is harmless."""
         if self._reverifier is not None:
-            self._reverifier.stop()
+            self._reverifier.stop(wait=not in_callback())
         with self._changing:
-            self._in_use.replace(None)
+            self._in_use.close()
 
     def __enter__(self) -> Engine:
         """Return the engine itself."""
@@ -260,18 +263,22 @@ class Engine:
     def _fall_back(self, failed: loading.Loaded, error: GoldenProbeError) -> float:
         """Replace what failed its probes, or refuse every frame from now on."""
         _log.error("the golden probes fail: %s", error)
+        if not self._options.fallback:
+            self._in_use.refuse(failed, error)
+            raise error
+        name = failed.model.session.name
         try:
-            if not self._options.fallback:
-                raise error
-            options = dataclasses.replace(self._options, verify=True, notes=False)
-            name = failed.model.session.name
-            new = loading.load_from(failed.bundle, options, self._observer, without=name)
-        except EngineError:
-            self._in_use.refuse(error)
+            new = loading.load_from(failed.bundle, self._probing(), self._observer, without=name)
+            self._in_use.replace(failed, new)
+        except Exception as problem:
+            _log.error("no other back end takes over: %s", one_line(problem))
+            self._in_use.refuse(failed, error)
             raise error from None
-        self._in_use.replace(new)
         assert new.proof is not None  # as it was asked for
         return new.proof.cosine
+
+    def _probing(self) -> loading.Options:
+        return dataclasses.replace(self._options, verify=True, notes=False)
 
     def _idle(self, seconds: float) -> bool:
         return self._in_use.get().model.idle_for(seconds)

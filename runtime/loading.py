@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.backends import Session, open_session
-from runtime.bundle import Bundle, open_bundle
+from runtime.bundle import Bundle, check_files, open_bundle
 from runtime.errors import EngineError, GoldenProbeError
 from runtime.golden import check, load_golden
 from runtime.model import Model
@@ -62,6 +62,8 @@ def load_from(
     bundle: Bundle, options: Options, observer: Observer, *, without: str | None = None
 ) -> Loaded:
     """The first back end of an open bundle that passes, `without` one that no longer does."""
+    if without is not None:  # it was opened long ago, and a new build may have taken its place
+        check_files(bundle.path, bundle.manifest.files)
     first: EngineError | None = None
     for backend in _backends(bundle, options, without):
         try:
@@ -85,11 +87,14 @@ def prove(model: Model, bundle: Bundle, observer: Observer) -> Proof:
         GoldenProbeError: the engine computes something else here.
         EngineError: the probes cannot be read, or the back end fails.
     """
-    golden = load_golden(bundle.file(GOLDEN))
+    path = bundle.file(GOLDEN)
+    # Those of a new build in the same folder would say of this engine that it fails.
+    check_files(bundle.path, {GOLDEN: bundle.manifest.files[GOLDEN]})
+    golden = load_golden(path)
     wanted = model.manifest.golden
     if len(golden.frames) != wanted.probes:
         raise EngineError(
-            f"{bundle.path / GOLDEN} has {len(golden.frames)} probes, the manifest "
+            f"{path} has {len(golden.frames)} probes, the manifest "
             f"says {wanted.probes}; build the bundle again"
         )
     try:

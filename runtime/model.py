@@ -21,12 +21,13 @@ from runtime.postprocess import Classification, Detections, classify, detect
 from runtime.preprocess import Batch, Prepared
 
 _CPU_BATCH = 8  # frames at once: more only take memory on a CPU
+_MOST_FIXED = 256  # frames that a model may insist on: what lacks is made, and takes memory
 _OUTPUTS = {"classification": ("logits",), "detection": ("logits", "pred_boxes")}  # by task
 Prediction = Classification | Detections
 
 
 class Model:
-    """Runs from any thread, as many inferences at once as its session has streams.
+    """Runs from any thread, in as many threads at once as its session allows.
 
     Its maker holds it first. Whoever else uses it holds it meanwhile, so that replacing a model
     takes it from nobody's hands: `with model.hold():`, or `hold` and later `release`. It closes
@@ -34,7 +35,7 @@ class Model:
 
     Attributes:
         max_batch: the most frames that one inference takes.
-        streams: inferences that run side by side.
+        callers: threads that may be in `run` at once; others wait.
     """
 
     def __init__(self, manifest: Manifest, session: Session, max_batch: int | None = None) -> None:
@@ -43,21 +44,30 @@ class Model:
             raise ValueError(f"max_batch is {max_batch!r}; give an integer of at least 1, or None")
         _check_outputs(manifest)
         self.manifest, self.session = manifest, session
-        batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else 1
+        self._fixed = _fixed_batch(manifest)
         built_for = session.largest_batch if isinstance(session, DeviceSession) else None
         wanted = max_batch or built_for or _CPU_BATCH
-        self.max_batch = min(wanted, built_for or wanted) if isinstance(batch, str) else batch
+        self.max_batch = self._fixed or min(wanted, built_for or wanted)
         self._last_run = time.monotonic()
-        self.streams = session.streams
-        self._running = threading.BoundedSemaphore(session.streams)
+        self.callers = session.callers
+        self._running = threading.BoundedSemaphore(session.callers)
         self._counting = threading.Lock()
         self._users = 1
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        """Outputs by name for inputs that are known to be right, such as those of a `Batch`."""
+        """Outputs by name for inputs that are known to be right, such as those of a `Batch`.
+
+        Where the model takes a fixed number of images, those that lack are the last one again.
+        """
+        count = next(iter(inputs.values())).shape[0]
+        missing = (self._fixed or count) - count
+        if missing > 0:
+            inputs = {name: _lengthened(array, missing) for name, array in inputs.items()}
         with self._running:
             outputs = self.session.run(inputs)
             self._last_run = time.monotonic()
+        if missing > 0:
+            outputs = {name: found[:count] for name, found in outputs.items() if found.ndim}
         return outputs
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
@@ -77,7 +87,7 @@ class Model:
         """
         if any(type(axis) is str for info in self.manifest.inputs for axis in info.shape[1:]):
             return
-        for size in range(1, self.max_batch + 1):
+        for size in range(self._fixed or 1, self.max_batch + 1):
             shapes = {info.name: (size, *info.shape[1:]) for info in self.manifest.inputs}
             self.run({i.name: np.zeros(shapes[i.name], i.dtype) for i in self.manifest.inputs})
 
@@ -165,6 +175,24 @@ class Model:
                         f"{self.session.name} takes no other"
                     )
         return found
+
+
+def _fixed_batch(manifest: Manifest) -> int | None:
+    """How many images the model insists on, if it does."""
+    batch = manifest.inputs[0].shape[0] if manifest.inputs[0].shape else "none"
+    if isinstance(batch, str):
+        return None
+    if batch > _MOST_FIXED:
+        raise EngineError(
+            f"the model takes {batch} images at once, expected at most {_MOST_FIXED}; "
+            "build the bundle again for fewer"
+        )
+    return batch
+
+
+def _lengthened(array: npt.NDArray[Any], missing: int) -> npt.NDArray[Any]:
+    """A batch with its last image so many times more."""
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 def _check_outputs(manifest: Manifest) -> None:

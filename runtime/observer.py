@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtime.sources.events import SourceEvent
+
+_log = logging.getLogger("vitrine.observer")
+_here = threading.local()
 
 
 class Observer:
     """Hears what happens; every method does nothing until a subclass overrides it.
 
-    Methods are called from the threads of an engine or a pipeline: they must be quick and must not
-    raise.
+    Methods are called from the threads of an engine or a pipeline, so they must be quick. What
+    they raise is logged, once for each method, and goes no further. They may close or change what
+    they hear of; closing then does not wait for what it ends.
     """
 
     def frame(self, source: str, outcome: str) -> None:
@@ -42,3 +49,30 @@ class Observer:
 
     def fallback(self, backend: str) -> None:
         """The engine now runs in another back end than its bundle names."""
+
+
+def guarded(observer: Observer | None) -> Observer:
+    """An observer that passes everything on to `observer` and raises nothing."""
+    outer, failed = Observer(), set[str]()
+    if observer is not None:
+        for name in (name for name in vars(Observer) if not name.startswith("_")):
+            setattr(outer, name, functools.partial(_tell, observer, name, failed))
+    return outer
+
+
+def in_callback() -> bool:
+    """Whether this thread is in a method of an observer, which others may be waiting for."""
+    return getattr(_here, "in_callback", False)
+
+
+def _tell(observer: Observer, name: str, failed: set[str], *what: Any, **more: Any) -> None:
+    outermost = not in_callback()
+    _here.in_callback = True
+    try:
+        getattr(observer, name)(*what, **more)
+    except Exception:  # of one that fails at every frame, one trace is enough
+        level = logging.DEBUG if name in failed else logging.ERROR
+        failed.add(name)
+        _log.log(level, "an observer failed in its method %s", name, exc_info=True)
+    finally:
+        _here.in_callback = not outermost

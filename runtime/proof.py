@@ -97,7 +97,7 @@ def _path(bundle: Bundle) -> Path:
 def _notes(bundle: Bundle) -> dict[str, Any]:
     try:
         path = _path(bundle)
-        if path.is_symlink() or path.stat().st_size > _LARGEST:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
             return {}
         notes = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -37,7 +37,7 @@ class Session(Protocol):
         """The back end's version."""
 
     @property
-    def streams(self) -> int:
+    def callers(self) -> int:
         """How many threads may be in `run` at once."""
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -38,7 +38,7 @@ class OnnxRuntimeSession:
         """Load `model`; see `open_session`."""
         import onnxruntime
 
-        self.name, self.version, self.streams = name, onnxruntime.__version__, streams
+        self.name, self.version, self.callers = name, onnxruntime.__version__, streams
         providers = _PROVIDERS[name]
         wanted = providers[0][0]
         there = onnxruntime.get_available_providers()

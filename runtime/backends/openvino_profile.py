@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from runtime.backends.openvino_session import OpenVinoSession
+from runtime.backends.openvino_session import OpenVinoSession, openvino_core
 from runtime.backends.profiled import LayerTime, medians
-from runtime.backends.untold import import_openvino
 from runtime.errors import EngineError, one_line
 
 # What decides how fast the model runs.
@@ -23,12 +22,11 @@ class ProfiledOpenVino(OpenVinoSession):
     def __init__(self, model: Path, *, bfloat16: bool = False) -> None:
         """Compile `model`; see `open_profiled`."""
         super().__init__(model, None, 1, bfloat16=bfloat16)
-        openvino = import_openvino()
 
         usual = self._requests.get().get_compiled_model()
         config = {name: usual.get_property(name) for name in _SETTINGS}
         try:
-            compiled = openvino.Core().compile_model(model, "CPU", {**config, "PERF_COUNT": True})
+            compiled = openvino_core().compile_model(model, "CPU", {**config, "PERF_COUNT": True})
             self._counting = compiled.create_infer_request()
             self._requests.put(self._counting)
         except Exception as error:  # its binding raises RuntimeError and others alike

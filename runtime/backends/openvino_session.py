@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,18 @@ from runtime.backends.untold import import_openvino
 from runtime.errors import EngineError, one_line
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """The process's only one, which is never destroyed.
+
+    Where a processor has large register files, each `Core` gives the thread that makes it another
+    stack for signals, and takes that away when it is destroyed. If another was made meanwhile, the
+    thread is left with a stack that is no more, and the next signal that Python handles ends the
+    process (OpenVINO 2026.4.1).
+    """
+    return import_openvino().Core()
+
+
 class OpenVinoSession:
     """One compiled model with an inference request for each stream."""
 
@@ -21,17 +34,16 @@ class OpenVinoSession:
         self, model: Path, threads: int | None, streams: int, *, bfloat16: bool = False
     ) -> None:
         """Compile `model`; see `open_session`."""
-        openvino = import_openvino()
-
-        self.version = openvino.__version__.partition("-")[0]
-        self.streams = streams
+        self.version = import_openvino().__version__.partition("-")[0]
+        # With one more caller than streams, the next inference is there when a stream is done.
+        self.callers = streams if streams == 1 else streams + 1
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if streams > 1:  # the hint would choose one
             config = {"NUM_STREAMS": streams}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
-            core = openvino.Core()
+            core = openvino_core()
             # The default differs between processors, so it is not left to OpenVINO.
             bfloat16 = bfloat16 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             config["INFERENCE_PRECISION_HINT"] = "bf16" if bfloat16 else "f32"
@@ -41,7 +53,7 @@ class OpenVinoSession:
             self._outputs = [port.get_any_name() for port in graph.outputs]
             compiled = core.compile_model(graph, "CPU", config)
             self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
-            for _ in range(streams):
+            for _ in range(self.callers):
                 self._requests.put(compiled.create_infer_request())
         except Exception as error:  # its binding raises RuntimeError and others alike
             raise EngineError(f"OpenVINO refuses {model} ({one_line(error)})") from error

@@ -28,7 +28,7 @@ class TensorRtSession:
     """A plan on the device that is current when it opens; not for concurrent use."""
 
     name = "tensorrt"
-    streams = 1
+    callers = 1
 
     def __init__(self, plan: Path, plugins: tuple[Path, ...], built_for: EngineInfo | None) -> None:
         """Check the machine, then load plugins and plan; see `open_session`."""

@@ -30,5 +30,5 @@ def import_openvino() -> Any:
         import openvino
     finally:
         if hidden:
-            del sys.modules[_TELEMETRY]
+            sys.modules.pop(_TELEMETRY, None)  # another thread may have come first
     return openvino

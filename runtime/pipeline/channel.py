@@ -17,18 +17,18 @@ class Channel(Generic[T]):
     """
 
     def __init__(self, bound: int) -> None:
-        """Let at most `bound` items wait."""
+        """Let at most `bound` items wait, or what was put at once when fewer did."""
         self._items: deque[T] = deque()
         self._bound, self._closed = bound, False
         self._changed = threading.Condition()
 
-    def put(self, item: T) -> bool:
-        """Wait for room; False when the channel is closed and the item was not taken."""
+    def put(self, *items: T) -> bool:
+        """Wait for room for one, and put all; False when closed, and then none was put."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._items) < self._bound or self._closed)
             if self._closed:
                 return False
-            self._items.append(item)
+            self._items.extend(items)
             self._changed.notify_all()
         return True
 

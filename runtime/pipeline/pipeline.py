@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import one_line
-from runtime.observer import Observer
+from runtime.observer import Observer, guarded, in_callback
 from runtime.pipeline.result import Result
 from runtime.pipeline.stages import Stages
 from runtime.pipeline.stats import SourceStats, Tally
@@ -51,6 +51,7 @@ class Pipeline:
         threshold: float = 0.5,
         queue_size: int | None = None,
         stall_s: float = 10.0,
+        reconnect_s: tuple[float, float] = (0.5, 30.0),
         observer: Observer | None = None,
     ) -> None:
         """Open the sources and begin to read.
@@ -59,13 +60,15 @@ class Pipeline:
             engine: stays the caller's, who closes it after the pipeline. `reload` may replace its
                 bundle meanwhile.
             sources: what `open_source` takes, by name or in a row.
-            max_batch: frames that are inferred together at most; None is what the engine takes.
+            max_batch: frames that are inferred together at most; None, or more than the engine
+                takes, is what it takes.
             max_delay_ms: how long a frame waits for others at most. A batch does not wait when it
                 is full, or has a frame of every source that is alive.
             threshold: the least score of a detected object.
             queue_size: frames of a source that wait at most. None is the newest one of a camera,
                 and enough of files to fill a batch.
             stall_s: seconds without a frame after which a source counts as stalled.
+            reconnect_s: the first and the longest delay before a lost source is connected again.
             observer: hears of frames, batches, stages and events.
 
         Raises:
@@ -74,7 +77,7 @@ class Pipeline:
         """
         _check_numbers(max_batch, max_delay_ms, queue_size, threshold)
         named = _named(sources)
-        self._observer = observer or Observer()
+        self._observer = guarded(observer)
         self._tallies = {name: Tally() for name in named}
         self._waiting = Waiting(
             _bounds(named, max_batch or engine.max_batch, queue_size),
@@ -92,7 +95,9 @@ class Pipeline:
             max_delay=max_delay_ms / 1000,
             threshold=threshold,
         )
-        self._readers = {name: self._reader(source, stall_s) for name, source in named.items()}
+        self._readers = {
+            name: self._reader(source, stall_s, reconnect_s) for name, source in named.items()
+        }
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._check, name="vitrine-watch", daemon=True)
         self._stages.start()
@@ -106,11 +111,10 @@ class Pipeline:
         Raises:
             EngineError: the back end fails, or the engine's golden probes do.
         """
-        for results in self._stages.results:
-            for result in results:
-                self._tallies[result.source].delivered(result.latency_ms / 1000)
-                self._observer.frame(result.source, "delivered")
-                yield result
+        for result, arrived in self._stages.results:
+            self._tallies[result.source].delivered(arrived, result.latency_ms)
+            self._observer.frame(result.source, "delivered")
+            yield result
         if self._stages.error is not None:
             raise self._stages.error
 
@@ -127,13 +131,17 @@ class Pipeline:
         """Stop reading and end every iteration; closing twice is harmless.
 
         A reader that hangs in a camera's driver is left behind after a second; it ends by itself
-        once the driver returns.
+        once the driver returns. An observer that closes does not wait for what waits for it; close
+        again, or leave the `with`, to have all of it ended.
         """
         self._closing.set()
-        self._stages.close()
-        leave = time.monotonic() + _LEAVE_S
+        self._stages.stop()
         for reader in self._readers.values():
             reader.stop(0.0)
+        if in_callback():
+            return
+        self._stages.close()
+        leave = time.monotonic() + _LEAVE_S
         for name, reader in self._readers.items():
             if not reader.stop(max(0.0, leave - time.monotonic())):
                 _log.warning("source %s still hangs and is left behind", name)
@@ -152,9 +160,15 @@ class Pipeline:
         """Close the pipeline."""
         self.close()
 
-    def _reader(self, source: Source, stall_s: float) -> Reader:
-        unusable = functools.partial(self._observer.frame, source.name, "corrupt")
-        return Reader(source, self._deliver, self._report, stall_s=stall_s, unusable=unusable)
+    def _reader(self, source: Source, stall_s: float, backoff: tuple[float, float]) -> Reader:
+        return Reader(
+            source,
+            self._deliver,
+            self._report,
+            stall_s=stall_s,
+            backoff=backoff,
+            unusable=functools.partial(self._observer.frame, source.name, "corrupt"),
+        )
 
     def _check(self) -> None:
         """Look at the sources until all have ended."""

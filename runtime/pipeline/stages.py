@@ -37,7 +37,8 @@ class Stages:
     """One batch is prepared while others are inferred, each in a stream of the engine.
 
     Attributes:
-        results: what comes out, a batch at a time; closed at the end.
+        results: what comes out, each with the moment when its frame arrived on the monotonic
+            clock; closed at the end.
         error: what ended the stages early.
     """
 
@@ -58,21 +59,21 @@ class Stages:
         Args:
             pixels: the format of each source's frames.
             unusable: told of each frame that preprocessing refuses.
-            max_batch: None is the most that the engine takes.
+            max_batch: None, or more than the engine takes, is the most that it takes.
             max_delay: in seconds; see `Waiting.take`.
         """
         self._engine, self._waiting, self._observer = engine, waiting, observer
         self._pixels, self._unusable = pixels, unusable
         self._max_batch, self._max_delay, self._threshold = max_batch, max_delay, threshold
-        self._streams = engine.streams
-        self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="vitrine-infer")
+        self._callers = engine.callers
+        self._pool = ThreadPoolExecutor(self._callers, thread_name_prefix="vitrine-infer")
         # One for each stream, and one for the batch that is ready when a stream is done.
-        self._places = threading.Semaphore(self._streams + 1)
+        self._places = threading.Semaphore(self._callers + 1)
         self._in_work = 0  # batches that are inferred or wait for it
         self._counting = threading.Lock()
-        self._inferred: Channel[tuple[Work, Future[Outputs]]] = Channel(self._streams + 1)
-        self.results: Channel[list[Result]] = Channel(1)
-        self.error: Exception | None = None
+        self._inferred: Channel[tuple[Work, Future[Outputs]]] = Channel(self._callers + 1)
+        self.results: Channel[tuple[Result, float]] = Channel(1)
+        self.error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._run, args=stage, name="vitrine-stage", daemon=True)
             for stage in ((self._prepare, self._inferred), (self._give, self.results))
@@ -85,25 +86,29 @@ class Stages:
 
     def close(self) -> None:
         """Stop after the batches that are in work, whose results are not given out."""
-        self._stop()
-        self.results.close()
+        self.stop()
         for thread in self._threads:
             thread.join()
         self._pool.shutdown()
         for work, _ in self._inferred.drain():
             work.model.release()
 
+    def stop(self) -> None:
+        """As `close`, without waiting and hence without freeing anything."""
+        self._take_no_more()
+        self.results.close()
+
     def _run(self, loop: Callable[[], None], output: Channel[Any]) -> None:
         """Run a stage. What follows it ends after it; after an error everything does."""
         try:
             loop()
-        except Exception as error:
+        except BaseException as error:  # a library's panic is none of `Exception`
             self.error = self.error or error
-            self._stop()
+            self._take_no_more()
         finally:
             output.close()
 
-    def _stop(self) -> None:
+    def _take_no_more(self) -> None:
         self._waiting.close()
         self._inferred.close()
         self._places.release()  # so that nobody waits for one
@@ -125,7 +130,8 @@ class Stages:
         """Frames for the next batch, taken no sooner than there is a place for it."""
         with self._places:
             pass  # only this thread takes places, so there is still one afterwards
-        return self._waiting.take(self._max_batch or self._engine.max_batch, self._max_delay)
+        most = self._engine.max_batch
+        return self._waiting.take(min(self._max_batch or most, most), self._max_delay)
 
     def _submit(self, work: Work) -> bool:
         """Infer a batch once a stream is free; False when nobody wants it any more."""
@@ -151,7 +157,7 @@ class Stages:
     def _count(self, change: int) -> None:
         with self._counting:
             self._in_work += change
-            self._waiting.engine_is(idle=self._in_work < self._streams)
+            self._waiting.engine_is(idle=self._in_work < self._callers)
 
     def _give(self) -> None:
         for work, future in self._inferred:
@@ -162,10 +168,10 @@ class Stages:
             now = time.monotonic()
             self._timed("postprocess", began, work)
             results = [
-                self._result(frame, prediction, now)
+                (self._result(frame, prediction, now), frame.arrived)
                 for frame, prediction in zip(work.frames, predictions, strict=True)
             ]
-            if not self.results.put(results):
+            if not self.results.put(*results):
                 return
 
     def _result(self, frame: Captured, prediction: Prediction, now: float) -> Result:
@@ -182,7 +188,10 @@ class Stages:
         )
 
     def _batches(self, model: Model, frames: Sequence[Captured]) -> Iterator[Work]:
-        """Batches of frames of one prepared size (see `Model.predict`), each source's in order."""
+        """Batches of frames of one prepared size (see `Model.predict`), each source's in order.
+
+        The frames may be more than the model takes: it may be newer than their number.
+        """
         preprocess = model.manifest.preprocess
         groups: list[tuple[tuple[int, ...], list[Captured], list[Prepared]]] = []
         newest: dict[str, int] = {}  # by source, the group that its latest frame is in
@@ -194,7 +203,11 @@ class Stages:
                 continue
             shape = prepared.image.shape
             first = newest.get(frame.source, 0)
-            fitting = (i for i in range(first, len(groups)) if groups[i][0] == shape)
+            fitting = (
+                i
+                for i, (of, together, _) in enumerate(groups)
+                if i >= first and of == shape and len(together) < model.max_batch
+            )
             index = next(fitting, len(groups))
             if index == len(groups):
                 groups.append((shape, [], []))

@@ -47,13 +47,15 @@ class Tally:
         self.detail = ""
         self._lock = threading.Lock()
         self._delivered = self._dropped = self._unusable = 0
-        self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)  # (moment, latency)
+        self._arrived: float | None = None  # the newest frame that was delivered
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)  # (moment, latency in ms)
 
-    def delivered(self, latency_s: float) -> None:
-        """A prediction has come out."""
+    def delivered(self, arrived: float, latency_ms: float) -> None:
+        """A prediction has come out, of a frame that arrived then on the monotonic clock."""
         with self._lock:
             self._delivered += 1
-            self._recent.append((time.monotonic(), latency_s))
+            self._arrived = arrived
+            self._recent.append((time.monotonic(), latency_ms))
 
     def dropped(self) -> None:
         """A frame was replaced by a newer one."""
@@ -70,17 +72,17 @@ class Tally:
         now = time.monotonic()
         with self._lock:
             recent = list(self._recent)
+            arrived = self._arrived
             counts = self._delivered, self._dropped, corrupt + self._unusable
         late = [moment for moment, _ in recent if now - moment <= _RATE_S]
-        newest = recent[-1] if recent else None
         return SourceStats(
             state,
             self.detail,
             received,
             *counts,
             frames_per_second=(len(late) - 1) / (now - late[0]) if len(late) > 1 else 0.0,
-            latency_ms=_percentiles([1000 * latency for _, latency in recent]),
-            age_s=now - newest[0] + newest[1] if newest else None,
+            latency_ms=_percentiles([latency for _, latency in recent]),
+            age_s=None if arrived is None else now - arrived,
         )
 
 

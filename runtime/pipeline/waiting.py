@@ -69,7 +69,7 @@ class Waiting:
             self._some.notify()
 
     def take(self, most: int, max_delay: float) -> list[Captured]:
-        """Wait for a frame, then no longer than `max_delay` seconds for a fuller batch.
+        """Wait for a frame, then for a fuller batch until one has waited `max_delay` seconds.
 
         A batch is also full when it has a frame of every source that is expected to send one: a
         second frame of the same camera is no reason to wait. While the engine is busy, waiting
@@ -82,10 +82,10 @@ class Waiting:
             self._wanted = 1
             self._some.wait_for(lambda: self._closed or self.depth() or not self._open)
             taken: list[Captured] = []
-            deadline = time.monotonic() + max_delay
             while not self._closed:
                 self._move(taken, most)
-                left = deadline - time.monotonic()
+                now = time.monotonic()
+                left = min((frame.arrived for frame in taken), default=now) + max_delay - now
                 due = left <= 0 and self._engine_idle
                 self._wanted = min(most - len(taken), self._missing(taken))
                 if due or not self._wanted:

@@ -17,8 +17,8 @@ class Backoff:
         """Start at `first` seconds; `jitter` is for tests."""
         if not 0 < first <= most < float("inf"):
             raise ValueError(
-                f"backoff is ({first}, {most}); give the first and the longest delay in seconds, "
-                "the first above 0 and not above the longest"
+                f"the delays before connecting again are {first} and {most}; give seconds, the "
+                "first above 0 and not above the longest"
             )
         self._first, self._most = first, most
         self._jitter = jitter or random.Random()

@@ -6,6 +6,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ from runtime.postprocess import Classification
 from runtime.sources import Source
 
 LONG = 20.0  # seconds after which something that should have happened has not
+
+
+def in_time(what: Callable[[], Any]) -> Any:
+    """What it returns or raises; in a thread of its own, as it may hang."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(what).result(LONG)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def numbered(number: int, height: int = 8, width: int = 8) -> NDArray[np.uint8]:
@@ -74,7 +84,7 @@ class Gate:
             inner = model.session
             self._run: Callable[[Mapping[str, Any]], dict[str, Any]] = inner.run
             self.name, self.version, self.close = inner.name, inner.version, inner.close
-            self.streams = inner.streams
+            self.callers = inner.callers
             model.session = self
         self.sizes: list[int] = []
         self.entered = threading.Semaphore(0)

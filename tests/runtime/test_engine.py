@@ -63,7 +63,7 @@ def test_batches_are_bounded(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
         class Recording:
             name, version, close = session.name, session.version, session.close
-            streams = 1
+            callers = 1
 
             def run(self, inputs: Any) -> Any:
                 lengths.append(len(inputs["pixel_values"]))
