@@ -9,7 +9,7 @@ from runtime.errors import EngineError
 
 
 def check_device(target: Target) -> Installed:
-    """What is here, when it is the device that `target` names.
+    """What is here, when it is the device that `target` names; it costs a child process.
 
     Without TensorRT's Python bindings ONNX Runtime's GPU providers will do.
 

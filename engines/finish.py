@@ -63,12 +63,13 @@ class Finished:
     notes: Sequence[str]
 
 
-def finish(order: FinishOrder, say: Say) -> Finished:
+def finish(order: FinishOrder, say: Say, here: Installed | None = None) -> Finished:
     """Builds, proves, measures, chooses, and only then writes the bundle.
 
     Args:
         order: what to do.
         say: told of each stage.
+        here: what `check_device` found for the kit's target; None asks it.
 
     Raises:
         EngineError: no kit, a damaged one, another device than its target, no engine that passes
@@ -76,7 +77,7 @@ def finish(order: FinishOrder, say: Say) -> Finished:
     """
     kit = read_kit(order.kit)
     target = find_target(kit.manifest.target)
-    here = check_device(target)
+    here = here or check_device(target)
     assert target.gpu is not None
     order = replace(order, workspace=order.workspace or target.gpu.workspace)
     with _writer(order.out, kit.name) as writer:
@@ -106,9 +107,9 @@ def _finish(
         built = _with_onnxruntime(order, kit, here)
     trials = proved(built, kit, load_golden(order.kit / GOLDEN), say)
     candidates = [trial.candidate for trial in trials]
-    if all(candidate.obstacle for candidate in candidates if candidate.wanted):
-        reasons = "; ".join(f"{c.name}: {c.obstacle}" for c in candidates if c.wanted)
-        raise EngineError(f"no engine of this kit can be kept here: {reasons}")
+    wanted = [candidate for candidate in candidates if candidate.wanted]
+    if all(candidate.obstacle for candidate in wanted):
+        raise EngineError(f"no engine of this kit can be kept here: {_obstacles(wanted)}")
     kept, why = choose(candidates)
     refused = "" if order.keep_slower else faster_float(kept, candidates)
     trial = next(each for each in trials if each.candidate is kept)
@@ -117,6 +118,14 @@ def _finish(
     manifest = _manifest(kit, trial, trial.engine, why, candidates)
     finished = Finished(writer.folder, refused, trial.engine, why, candidates, _notes(trial))
     return replace(finished, bundle=writer.reject() if refused else writer.finish(manifest))
+
+
+def _obstacles(candidates: Sequence[Candidate]) -> str:
+    """Each once, after the names of those that met it."""
+    met: dict[str, list[str]] = {}
+    for candidate in candidates:
+        met.setdefault(candidate.obstacle, []).append(candidate.name)
+    return "; ".join(f"{', '.join(names)}: {obstacle}" for obstacle, names in met.items())
 
 
 def _with_tensorrt(

@@ -14,6 +14,7 @@ from runtime.bundle import KIT, MANIFEST, check_files
 from runtime.errors import EngineError, one_line
 from runtime.loading import GOLDEN
 from runtime.manifest import Manifest
+from runtime.strict_json import parse_json
 
 _LARGEST = 64 << 20  # bytes of kit.json
 _PLAIN = re.compile(r"\w[\w.+-]{0,200}", re.ASCII)
@@ -35,7 +36,7 @@ def read_kit(folder: Path) -> Kit:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"it is larger than {_LARGEST} bytes")
-        kit = _kit(json.loads(path.read_text(encoding="utf-8")))
+        kit = _kit(parse_json(path.read_text(encoding="utf-8")))
     except EngineError as error:
         raise EngineError(f"{path}: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:

@@ -14,8 +14,23 @@ from pathlib import Path
 from runtime.errors import EngineError, one_line
 
 _NAME = "libvitrine_plugins.so"
-# JetPack and NVIDIA's installers put nvcc here, and not on the path.
-_NVCC = Path("/usr/local/cuda/bin/nvcc")
+# Beside the path: JetPack and NVIDIA's installers leave nvcc with CUDA, and CMakeLists.txt finds
+# the headers here, of which the last two are the compiler's own.
+_FOLDERS = {
+    "nvcc": ("/usr/local/cuda/bin",),
+    "NvInfer.h": (
+        "/usr/include/aarch64-linux-gnu", "/usr/include/x86_64-linux-gnu",
+        "/usr/local/tensorrt/include", "/usr/include", "/usr/local/include",
+    ),
+}  # fmt: skip
+_INSTALL = {
+    "cmake": "sudo apt-get install cmake g++",
+    "g++": "sudo apt-get install g++",
+    "nvcc": "sudo apt-get install cuda-nvcc-12-6 cuda-cudart-dev-12-6, or those of your CUDA",
+    "NvInfer.h": "sudo apt-get install libnvinfer-headers-dev, or give --tensorrt-headers",
+}
+TOOLS = tuple(_INSTALL)
+"""What compiling the plugins takes."""
 
 
 def compile_library(
@@ -45,12 +60,7 @@ def compile_library(
     for architecture in architectures:
         if not architecture.isdigit():
             raise ValueError(f"found architecture {architecture!r}, expected one such as '87'")
-    cmake = _tool("cmake", shutil.which("cmake"), "sudo apt-get install cmake g++")
-    nvcc = _tool(
-        "nvcc",
-        shutil.which("nvcc") or (str(_NVCC) if _NVCC.is_file() else None),
-        "sudo apt-get install cuda-nvcc-12-6 cuda-cudart-dev-12-6, or those of your CUDA",
-    )
+    cmake, nvcc = find_tool("cmake"), find_tool("nvcc")
     kinds = ", ".join(f"sm_{architecture}" for architecture in architectures) or "every GPU"
     say(f"compiling the attention plugins for {kinds} (some minutes)")
     with tempfile.TemporaryDirectory(prefix="vitrine-plugins-build-") as name:
@@ -64,9 +74,18 @@ def compile_library(
     return out
 
 
-def _tool(name: str, found: str | None, remedy: str) -> str:
+def find_tool(name: str) -> str:
+    """Path of one of `TOOLS`.
+
+    Raises:
+        EngineError: it is not here; the message says what to install.
+    """
+    elsewhere = (Path(folder) / name for folder in _FOLDERS.get(name, ()))
+    found = shutil.which(name) or next((str(file) for file in elsewhere if file.is_file()), None)
     if found is None:
-        raise EngineError(f"{name} was not found, and compiles the attention plugins: {remedy}")
+        raise EngineError(
+            f"{name} was not found, and the attention plugins take it to compile: {_INSTALL[name]}"
+        )
     return found
 
 

@@ -20,6 +20,7 @@ from engines.kit import KIT_SUFFIX, QUANTISED, SOURCES, Evidence, Kit, KitGraph,
 from engines.plugin_archive import archive_sources
 from engines.targets import Gpu
 from export.lowering.for_tensorrt import ATTENTION_SINCE, lowered_for_tensorrt
+from export.lowering.onnx_attention import OPSET
 from export.lowering.tensorrt_support import check_supported
 from export.operators import DOMAIN
 from export.profiles import profiles
@@ -63,7 +64,7 @@ def lower_for_device(
             lowered = lowered_for_tensorrt(
                 source.model, "primitives" if form == QUANTISED else form
             )
-            check_supported(lowered)
+            check_supported(lowered, max(gpu.opset, OPSET) if form == "onnx" else gpu.opset)
             file = f"{precision}-{form}.onnx"
             ir.save(lowered, writer.path(file))
             found.append(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 from pathlib import Path
 
 from engines.device_check import serves
+from engines.plugin_library import TOOLS, find_tool
 from engines.targets import TARGETS
 from engines.trt.installation import Installed, installed
+from runtime.errors import EngineError
 
 _PACKAGES = {
     "torch": "build", "transformers": "build", "onnx": "build", "onnxscript": "build",
@@ -57,13 +58,12 @@ def _cpu_flags() -> set[str]:
 def _packages() -> dict[str, str]:
     found = {}
     for package, extra in _PACKAGES.items():
+        found[package] = _version(package) or f"missing; `pip install -e .[{extra}]`"
+    for tool in TOOLS:
         try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = f"missing; `pip install -e .[{extra}]`"
-    for tool in ("cmake", "nvcc", "g++"):
-        missing = "missing; without it `vitrine finish` leaves the plugins out"
-        found[tool] = shutil.which(tool) or missing
+            found[tool] = find_tool(tool)
+        except EngineError as error:
+            found[tool] = str(error)
     return found
 
 
@@ -79,10 +79,10 @@ def _gpu(here: Installed) -> dict[str, str]:
 
 
 def _targets(here: Installed) -> dict[str, str]:
-    can_export = all(_installed(name) for name in ("torch", "transformers", "onnx"))
+    can_export = all(_version(name) for name in ("torch", "transformers", "onnx"))
     found = {}
     for target in TARGETS.values():
-        ready = [name for name in target.backends if _installed(name)]
+        ready = [name for name in target.backends if _version(name)]
         if target.gpu is not None:
             kit = "makes a device kit" if can_export else "needs `pip install -e .[build]` for kits"
             obstacle = serves(here, target) if here.device else "no GPU is here"
@@ -95,9 +95,11 @@ def _targets(here: Installed) -> dict[str, str]:
     return found
 
 
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def _version(package: str) -> str:
+    """Empty where it is not installed; ONNX Runtime's GPU build is ONNX Runtime as well."""
+    for name in (package, f"{package}-gpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""

@@ -65,18 +65,18 @@ def finish_here(
     kit: Path, target: str, keep_slower: bool, say: Callable[[str], None]
 ) -> Finished | None:
     """Finishes a new kit at once where this machine is its target; None where it is not."""
-    from engines.device_check import serves
+    from engines.device_check import check_device
     from engines.finish import finish
     from engines.finish_order import FinishOrder
     from engines.targets import find_target
-    from engines.trt.installation import installed
     from runtime.errors import EngineError
 
-    here = installed()
-    if here.problems or serves(here, find_target(target)):
+    try:
+        here = check_device(find_target(target))
+    except EngineError:
         return None
     try:
-        return finish(FinishOrder(kit, kit.absolute().parent, keep_slower=keep_slower), say)
+        return finish(FinishOrder(kit, kit.absolute().parent, keep_slower=keep_slower), say, here)
     except EngineError as error:
         raise EngineError(f"{error}; the kit itself is good: {kit}") from error
 

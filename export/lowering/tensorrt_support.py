@@ -36,15 +36,22 @@ _BY_TYPES = {
 _TAKES = {name: types for types, names in _BY_TYPES.items() for name in names.split()}
 
 
-def check_supported(model: ir.Model) -> None:
+def check_supported(model: ir.Model, opset: int) -> None:
     """Refuses a lowered graph that TensorRT's parser would refuse.
 
     Args:
         model: of a form of `export.lowering.for_tensorrt`, with inferred types.
+        opset: the highest of ONNX that the parser reads.
 
     Raises:
-        ValueError: names the first such node, and why.
+        ValueError: names the opset, or the first such node and why.
     """
+    found = model.graph.opset_imports[""]
+    if found > opset:
+        raise ValueError(
+            f"the graph is of opset {found}, the target's parser reads up to {opset}; build for a "
+            "target with a newer TensorRT, or with --target cpu"
+        )
     for node in model.graph:
         why = _obstacle(node)
         if why:

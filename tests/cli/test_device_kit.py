@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engines import device_check, finish
+from engines.trt.installation import Installed
 from runtime import Engine, EngineError
 from tests.cli.conftest import run
 from tests.cli.device import ORIN, Device, finished, onnxruntime
@@ -171,6 +172,7 @@ def test_another_precision_of_the_kit_has_its_own_evidence(
 def test_int8_attention_is_a_form_with_evidence_of_its_own(
     kit: Path, device: Device, tmp_path: Path
 ) -> None:
+    device.here = Installed()  # elsewhere, for now
     built = run(
         "build", "--model", "swin_tiny_shapes", "--precision", "int8", "--target", "orin-jp6",
         "--calibration", kit.parent / "images", "--images", "8", "--max-batch", "2",
@@ -191,6 +193,7 @@ def test_int8_attention_is_a_form_with_evidence_of_its_own(
     assert evidence["int8"]["drift"] != evidence["int8-quantised"]["drift"]
 
     evidence["int8-quantised"]["min_cosine"] = 0.25  # to tell whose was taken
+    device.here = ORIN
     (folder / "kit.json").write_text(json.dumps(record))
     device.fastest = "quantised"
     outcome = finished(folder, tmp_path)

@@ -108,18 +108,29 @@ def readable(text: str) -> str:
 
 
 def main() -> None:
-    """Makes every version that is not there yet."""
+    """Makes every version that is not there yet; says why where it cannot, as without a network."""
     root = Path(__file__).resolve().parents[2]
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root / ".tensorrt-stubs"
     todo = [v for v in VERSIONS if not (folder / v / "tensorrt" / "__init__.pyi").is_file()]
     if not todo:
         return
+    try:
+        make_all(todo, folder)
+    except subprocess.CalledProcessError as error:
+        command = " ".join(map(str, error.cmd))
+        print(f"skipped: `{command}` failed; PyPI and gcc are needed", file=sys.stderr)
+    except OSError as error:
+        print(f"skipped: {error}; PyPI and gcc are needed", file=sys.stderr)
+
+
+def make_all(versions: list[str], folder: Path) -> None:
+    """Makes them with a pybind11-stubgen of their own."""
     with tempfile.TemporaryDirectory() as name:
         venv.create(name, with_pip=True)
         python = Path(name) / "bin" / "python"
         install = [str(python), "-m", "pip", "install", "-q", "pybind11-stubgen", "numpy"]
         subprocess.run(install, check=True)
-        for version in todo:
+        for version in versions:
             make(VERSIONS[version], folder / version, python)
             print(f"TensorRT {version}: {folder / version}")
 

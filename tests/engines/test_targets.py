@@ -34,6 +34,13 @@ def test_compute_capabilities_are_nvidias(name: str, capability: str) -> None:
 
 
 @pytest.mark.parametrize("target", GPUS, ids=lambda target: target.name)
+def test_the_opset_is_one_that_the_oldest_parser_reads(target: object) -> None:
+    gpu = target.gpu  # type: ignore[attr-defined]
+    # onnx-tensorrt, docs/operators.md: up to 24 in release 10.15, up to 20 in 10.1 and after.
+    assert gpu.opset == (24 if gpu.tensorrt[0] >= (10, 15) else 20)
+
+
+@pytest.mark.parametrize("target", GPUS, ids=lambda target: target.name)
 def test_onnx_attention_is_tried_only_where_some_version_reads_it(target: object) -> None:
     gpu = target.gpu  # type: ignore[attr-defined]
     assert ("onnx" in gpu.attention) == (gpu.tensorrt[1] > (11, 0))

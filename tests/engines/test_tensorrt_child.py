@@ -61,6 +61,14 @@ def test_a_build_that_dies_is_one_line(
     assert machine.left() == []
 
 
+def test_where_memory_runs_out_the_kernel_takes_the_build_and_not_the_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path, monkeypatch)
+    machine.build()
+    assert machine.asked["oom_score"] > int(Path("/proc/self/oom_score_adj").read_text())
+
+
 def test_ctrl_c_cancels_through_the_monitor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,7 +91,7 @@ def test_windows_become_int8(windows: Windows) -> None:
     assert windows.told[0].startswith(
         "int8 attention: 4 of 4 qualify; 4 are of a size that is fused"
     )
-    check_supported(windows.graph)
+    check_supported(windows.graph, 20)
     onnx.checker.check_model(ir.to_proto(windows.graph), full_check=True)
     products = int8_products(windows.graph)
     assert len(products) == 8

@@ -128,7 +128,7 @@ class OnnxParser:
         self._network = network
 
     def parse_from_file(self, model: str) -> bool:
-        _asked["onnx"] = Path(model).read_text()
+        _asked["onnx"] = Path(model).read_text(errors="replace")
         _log(self._network._builder, "parse")
         for name, shape in _scenario()["inputs"].items():
             self._network._inputs.append(_make(ITensor, name=name, shape=Dims(shape)))
@@ -218,6 +218,7 @@ class Builder:
         _asked["level"] = config.builder_optimization_level
         _asked["verbosity"] = config.profiling_verbosity.name
         _asked["hardware"] = config.hardware_compatibility_level.name
+        _asked["oom_score"] = int(Path("/proc/self/oom_score_adj").read_text())
         _write_asked()
         _log(self, "build")
         monitor = config.progress_monitor

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from engines import plugin_library
-from engines.plugin_library import compile_library
+from engines.plugin_library import compile_library, find_tool
 from runtime.errors import EngineError
 from tests.plugins.conftest import SOURCES, needs
 
@@ -85,13 +86,32 @@ def test_an_unwritable_place_is_said(small: Path, tmp_path: Path) -> None:
 def test_a_missing_tool_is_named_with_its_package(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_library, "_NVCC", tmp_path / "nvcc")
+    monkeypatch.setattr(plugin_library, "_FOLDERS", {})
     for tool in {"cmake", "nvcc"} - {missing}:
         (tmp_path / tool).write_text("", encoding="utf-8")
         (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match=f"{missing} was not found.*apt-get install .*{missing}"):
         compile_library(tmp_path, tmp_path / "out.so", ["87"], None, quiet)
+
+
+@pytest.mark.parametrize("tool", ["nvcc", "NvInfer.h"])
+def test_what_lies_beside_the_path_is_found(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(plugin_library, "_FOLDERS", {tool: ("/nowhere", str(tmp_path))})
+    with pytest.raises(EngineError, match=f"^{tool} was not found.*sudo apt-get install"):
+        find_tool(tool)
+    (tmp_path / tool).touch()
+    assert find_tool(tool) == str(tmp_path / tool)
+
+
+def test_headers_are_looked_for_where_cmake_looks() -> None:
+    cmake = (SOURCES / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.search(r"PATHS (/[^)]*)\)", cmake)
+    assert listed is not None
+    assert set(listed[1].split()) <= set(plugin_library._FOLDERS["NvInfer.h"])
 
 
 def test_an_architecture_is_a_number(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""`vitrine doctor` on a device, and where something is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import replace
+
+import pytest
+
+from engines import plugin_library
+from engines.trt.installation import Installed
+from export import doctor
+from tests.cli.conftest import run
+from tests.cli.device import ORIN
+
+
+def examined(monkeypatch: pytest.MonkeyPatch, here: Installed) -> dict[str, dict[str, str]]:
+    monkeypatch.setattr(doctor, "installed", lambda: here)
+    found: dict[str, dict[str, str]] = run("doctor", "--json").json
+    return found
+
+
+def test_a_device_finishes_kits_of_its_own_target_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = examined(monkeypatch, ORIN)
+    assert found["gpu"] == {
+        "device": "Orin", "compute capability": "8.7", "driver": "540.4.0", "CUDA": "12.6",
+        "TensorRT": "10.3.0",
+    }  # fmt: skip
+    assert found["targets"]["orin-jp6"].endswith("makes a device kit, finishes one")
+    assert "(TensorRT is 10.3.0, expected" in found["targets"]["orin-jp7"]
+    assert "(compute capability is 8.7, expected 9.0)" in found["targets"]["h100"]
+
+
+def test_what_stands_in_the_way_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = "TensorRT's Python bindings are not installed; sudo apt install python3-libnvinfer"
+    found = examined(monkeypatch, replace(ORIN, tensorrt="", problems=(problem,)))
+    assert found["gpu"]["TensorRT"] == "none found"
+    assert found["gpu"]["problem 1"] == problem
+
+
+def test_tools_that_compile_the_plugins_come_with_their_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plugin_library, "_FOLDERS", {})
+    monkeypatch.setenv("PATH", "")
+    packages = examined(monkeypatch, ORIN)["packages"]
+    for tool in ("cmake", "g++", "nvcc", "NvInfer.h"):
+        assert packages[tool].startswith(f"{tool} was not found")
+        assert "sudo apt-get install" in packages[tool]
+
+
+def test_the_gpu_build_of_onnx_runtime_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installing the other beside it would hide its providers."""
+
+    def version(name: str) -> str:
+        if name == "onnxruntime":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.30.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert examined(monkeypatch, ORIN)["packages"]["onnxruntime"] == "1.30.0"
