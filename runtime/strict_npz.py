@@ -53,10 +53,10 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
     try:
         with path.open("rb") as file:
-            _check_directory(file)
+            announced = _check_directory(file)
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
-                _check_entries(entries)
+                _check_entries(entries, announced)
                 headers = [_read_header(archive, entry) for entry in entries]
                 return {
                     entry.filename.removesuffix(".npy"): _array(archive.read(entry), header)
@@ -69,8 +69,12 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise ValueError(f"a damaged archive: {error}") from error
 
 
-def _check_directory(file: BinaryIO) -> None:
-    """Bound the directory of the archive, which `zipfile` reads and parses whole."""
+def _check_directory(file: BinaryIO) -> int:
+    """Bound the directory of the archive, which `zipfile` reads and parses whole.
+
+    Returns:
+        How many arrays it announces.
+    """
     size = file.seek(0, 2)
     if not _END.size <= size <= MOST_BYTES:
         raise ValueError(f"an archive of {size} bytes")
@@ -85,9 +89,13 @@ def _check_directory(file: BinaryIO) -> None:
         raise ValueError(f"{entries} arrays in a directory of {length} bytes")
     if offset + length + _END.size != size:
         raise ValueError("a zip directory that is elsewhere")
+    return int(entries)
 
 
-def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+def _check_entries(entries: list[zipfile.ZipInfo], announced: int) -> None:
+    # A comment of an entry may swallow the next one, of which `zipfile` says nothing.
+    if len(entries) != announced:
+        raise ValueError(f"{len(entries)} arrays where {announced} are announced")
     names = {entry.filename for entry in entries}
     if len(names) < len(entries) or not all(name.endswith(".npy") for name in names):
         raise ValueError("arrays whose names are not NAME.npy, each once")

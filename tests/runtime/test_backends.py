@@ -184,3 +184,26 @@ def test_a_back_end_tells_nobody(backend: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
     # Either library, imported on its own, writes an identifier of the machine there.
     assert list(home.iterdir()) == []
+
+
+def test_signals_are_handled_after_engines_have_closed_in_any_order(tmp_path: Path) -> None:
+    """Where it can fail is a processor with large register files, such as those with AMX."""
+    model = write_model(tmp_path / "m.onnx", MEAN_COLOUR)
+    code = (
+        "import os, signal, threading\n"
+        "from runtime.backends import open_session\n"
+        f"def opened(): return open_session('openvino', {str(model)!r})\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
+        "first, second = opened(), opened()\n"
+        "first.close(); second.close()\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "third = opened()\n"
+        "thread = threading.Thread(target=lambda: opened().close())\n"
+        "thread.start(); thread.join(); third.close()\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "print('alive')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (result.returncode, result.stdout) == (0, "alive\n")
