@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test lint check contract clean
 
 help:
-	@echo "make demo    build swin_tiny_shapes in INT8, verify it, and run it on an image"
+	@echo "make demo    build swin_tiny_shapes in INT8, verify it, and run it on images"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy and the tests"
 	@echo "make contract  TensorRT code against NVIDIA's bindings 10.3 and 11.4"

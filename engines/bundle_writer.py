@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.bundle import MANIFEST, file_sha256
+from runtime.bundle import MANIFEST, REJECTED, file_sha256
 from runtime.manifest import Manifest
 
 
@@ -71,7 +71,7 @@ class BundleWriter:
         An older bundle of the same name stays as it was.
         """
         (self.work / MANIFEST).unlink(missing_ok=True)
-        rejected = self.folder.with_name(self.folder.name + ".rejected")
+        rejected = self.folder.with_name(self.folder.name + REJECTED)
         self._swap(rejected)
         return rejected
 

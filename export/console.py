@@ -62,6 +62,8 @@ def user_errors(as_json: bool = False) -> Iterator[None]:
         if os.environ.get("VITRINE_DEBUG") == "1":
             raise
         text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
         if as_json:
             print_json({"error": text})
         _errors.print(f"vitrine: {text}")
@@ -69,7 +71,10 @@ def user_errors(as_json: bool = False) -> Iterator[None]:
     except ImportError as error:
         if os.environ.get("VITRINE_DEBUG") == "1":
             raise
-        text = f"{error.name or error} is not installed; `vitrine doctor` says what needs it"
+        text = (
+            f"{error.name or error} is not installed; building needs `pip install -e '.[build]'`, "
+            "and `vitrine doctor` says what else is missing"
+        )
         if as_json:
             print_json({"error": text})
         _errors.print(f"vitrine: {text}")

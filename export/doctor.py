@@ -15,8 +15,12 @@ from runtime.errors import EngineError
 
 _PACKAGES = {
     "torch": "build", "transformers": "build", "onnx": "build", "onnxscript": "build",
+    "pydantic": "build", "PyYAML": "build", "typer": "cpu", "rich": "cpu",
     "openvino": "cpu", "onnxruntime": "cpu", "cuda-bindings": "tensorrt",
+    "opencv-python-headless": "camera", "aiohttp": "live", "prometheus-client": "metrics",
+    "cryptography": "sign",
 }  # fmt: skip
+_BUILD = "`pip install -e '.[build]'`"
 # CPU flags that int8 speed and exactness depend on: without VNNI, int8 products saturate at 16 bits
 # on some back ends and INT8 gains little.
 _INT8_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
@@ -58,7 +62,7 @@ def _cpu_flags() -> set[str]:
 def _packages() -> dict[str, str]:
     found = {}
     for package, extra in _PACKAGES.items():
-        found[package] = _version(package) or f"missing; `pip install -e .[{extra}]`"
+        found[package] = _version(package) or f"missing; `pip install -e '.[{extra}]'`"
     for tool in TOOLS:
         try:
             found[tool] = find_tool(tool)
@@ -84,14 +88,15 @@ def _targets(here: Installed) -> dict[str, str]:
     for target in TARGETS.values():
         ready = [name for name in target.backends if _version(name)]
         if target.gpu is not None:
-            kit = "makes a device kit" if can_export else "needs `pip install -e .[build]` for kits"
+            kit = "makes a device kit" if can_export else f"needs {_BUILD} for kits"
             obstacle = serves(here, target) if here.device else "no GPU is here"
             finish = "finishes one" if not obstacle else f"does not finish one ({obstacle})"
             found[target.name] = f"{target.device}: {kit}, {finish}"
         elif ready:
-            found[target.name] = f"can build, with {' and '.join(ready)}"
+            does = "builds and runs" if can_export else f"runs bundles, needs {_BUILD} to build,"
+            found[target.name] = f"{does} with {' and '.join(ready)}"
         else:
-            found[target.name] = "install openvino or onnxruntime: `pip install -e .[cpu]`"
+            found[target.name] = "install openvino or onnxruntime: `pip install -e '.[cpu]'`"
     return found
 
 

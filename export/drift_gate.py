@@ -88,7 +88,9 @@ def _samples(manifest: Manifest, folder: Path | None, labels: Path | None) -> li
                 "the engine will see"
             )
         return list(split(settings, None, 1, settings.seed).held_out)
-    known: Mapping[str, Any] = read_labels(labels) if labels else read_folder_labels(folder)
+    known: Mapping[str, Any] = (
+        read_labels(labels) if labels else read_folder_labels(folder, manifest.task)
+    )
     files = ImageSet(folder)
     return [
         Sample(name, lambda path=folder / name: read_image(path), known.get(name))  # type: ignore[misc]

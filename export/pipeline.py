@@ -68,7 +68,11 @@ def build(request: Request, say: Say) -> Built:
     reference = load_reference(spec, request.weights, seed)
     say(f"weights: {reference.source['weights']}")
     images = split(
-        spec.calibration, request.calibration, request.images or spec.calibration.images, seed
+        spec.calibration,
+        request.calibration,
+        request.images or spec.calibration.images,
+        seed,
+        spec.task,
     )
     name = f"{spec.name}-{request.precision}-{target.name}"
     name += "" if target.gpu is None else KIT_SUFFIX

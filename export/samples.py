@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from export.spec import Calibration
 from runtime import EngineError
+from runtime.errors import one_line
 from runtime.images import ImageSet, read_image, read_labels
 from runtime.preprocess import Frame
 
@@ -72,7 +73,9 @@ class Split:
     disjoint: bool = True
 
 
-def split(settings: Calibration, folder: Path | None, images: int, seed: int) -> Split:
+def split(
+    settings: Calibration, folder: Path | None, images: int, seed: int, task: str | None = None
+) -> Split:
     """Chooses the images of a build.
 
     Args:
@@ -81,12 +84,13 @@ def split(settings: Calibration, folder: Path | None, images: int, seed: int) ->
             takes the record's rendered set.
         images: for calibration.
         seed: of the choice.
+        task: whose labels are read; None reads whatever labels there are.
 
     Raises:
         EngineError: no folder and nothing to render, or a folder without usable images.
     """
     if folder is not None:
-        return _from_folder(folder, images, settings.held_out, seed)
+        return _from_folder(folder, images, settings.held_out, seed, task)
     if settings.rendered is None:
         raise EngineError(
             "no images: this model has no rendered set, and drift and int8 ranges are measured on "
@@ -131,8 +135,8 @@ class _File:
         return read_image(self.path)
 
 
-def _from_folder(folder: Path, images: int, held_out: int, seed: int) -> Split:
-    labels = read_folder_labels(folder)
+def _from_folder(folder: Path, images: int, held_out: int, seed: int, task: str | None) -> Split:
+    labels = read_folder_labels(folder, task)
     files = ImageSet(folder)
     paths = list(files.paths)
     random.Random(seed).shuffle(paths)
@@ -156,14 +160,16 @@ def _from_folder(folder: Path, images: int, held_out: int, seed: int) -> Split:
     return Split(chosen, rest or chosen, str(folder), _digest(chosen), skipped, disjoint=bool(rest))
 
 
-def read_folder_labels(folder: Path) -> dict[str, Any]:
+def read_folder_labels(folder: Path, task: str | None = None) -> dict[str, Any]:
     """Labels by file name from `labels.csv` or `boxes.json` of a folder; empty where neither is.
 
-    `boxes.json` is a list of `{"file": name, "boxes": [[x1, y1, x2, y2, class index], ...]}`.
+    Of a "classification" only `labels.csv` is looked at, of a "detection" only `boxes.json`: the
+    other may be anybody's. `boxes.json` is a list of
+    `{"file": name, "boxes": [[x1, y1, x2, y2, class index], ...]}`.
     """
-    if (folder / "labels.csv").is_file():
+    if task != "detection" and (folder / "labels.csv").is_file():
         return dict(read_labels(folder / "labels.csv"))
-    if not (folder / "boxes.json").is_file():
+    if task == "classification" or not (folder / "boxes.json").is_file():
         return {}
     try:
         records = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
@@ -173,7 +179,7 @@ def read_folder_labels(folder: Path) -> dict[str, Any]:
             found[str(record["file"])] = Truth(rows[:, :4], rows[:, 4].astype(np.int64))
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(
-            f"{folder / 'boxes.json'} does not hold boxes ({type(error).__name__}: {error}); "
+            f"{folder / 'boxes.json'} does not hold boxes ({one_line(error)}); "
             'expected a list of {"file": name, "boxes": [[x1, y1, x2, y2, class index], ...]}'
         ) from error
     return found

@@ -16,6 +16,7 @@ from runtime.signature import SIGNATURE, check_signature, read_public_keys
 
 MANIFEST = "manifest.json"
 KIT = "kit.json"
+REJECTED = ".rejected"  # ends the name of a folder with the report of a build that was refused
 _LARGEST_MANIFEST = 4 << 20  # bytes: 10,000 nodes with reasons and 20,000 labels take half
 _LARGEST_SIGNATURE = 1 << 10  # bytes; one has 226
 _MOST_FILES = 256  # a build writes up to ten
@@ -79,6 +80,10 @@ def open_bundle(
     trusted = None if trusted_keys is None else read_public_keys(trusted_keys)
     if not path.is_dir():
         raise EngineError(f"{path} is not a folder; give the folder of a built bundle")
+    if path.name.endswith(REJECTED) and not (path / MANIFEST).exists():
+        raise EngineError(
+            f"{path} is a build that was refused, its report.html says why; build the bundle again"
+        )
     if (path / KIT).exists() and not (path / MANIFEST).exists():
         raise EngineError(
             f"{path} is a device kit, not yet a bundle; on its device, `vitrine finish {path}` "
@@ -121,7 +126,7 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
             found = file_sha256(folder / name)
             if found != expected:
                 raise EngineError(
-                    f"{folder / name} has sha256 {found[:12]}…, the manifest says "
+                    f"{folder / name} has sha256 {found[:12]!r}…, the manifest says "
                     f"{expected[:12]!r}…; copy the bundle again or rebuild it"
                 )
     except OSError as error:

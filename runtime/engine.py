@@ -157,6 +157,8 @@ class Engine:
             ValueError, TypeError: something is not a frame, or the engine is closed.
             EngineError: the back end fails, or its golden probes did since it was loaded.
         """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold!r}; give a score in 0..1")
         with self.hold() as model:
             return model.predict(frames, threshold, pixels)
 

@@ -30,6 +30,7 @@ def one_line(error: BaseException) -> str:
 
     Other libraries repeat names from files, in which a terminal would find its control sequences.
     """
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) else None  # without its number
+    text = " ".join((text or str(error)).split()) or type(error).__name__
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

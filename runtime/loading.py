@@ -69,7 +69,9 @@ def load_from(
         try:
             loaded = _load(bundle, backend, options, observer)
         except EngineError as error:
-            _log.warning("%s does not run %s: %s", backend, bundle.path, error)
+            # A warning where another may help; otherwise the caller hears of it.
+            level = logging.WARNING if options.fallback else logging.DEBUG
+            _log.log(level, "%s does not run %s: %s", backend, bundle.path, error)
             first = first or error
             continue
         if backend != bundle.manifest.engine.backend:

@@ -140,7 +140,17 @@ def newest_python_needed(*paths: str | Path) -> str:
 
 def test_what_a_jetson_runs_keeps_to_its_python(tmp_path: Path) -> None:
     # JetPack 6 has TensorRT for its own Python 3.10 alone.
-    commands = ("cli", "build", "finish", "console", "doctor", "predictions", "bench", "signing")
+    commands = (
+        "cli",
+        "build",
+        "finish",
+        "console",
+        "doctor",
+        "predictions",
+        "bench",
+        "signing",
+        "command",
+    )
     paths = ["runtime", "engines", *(f"export/{name}.py" for name in commands)]
     assert newest_python_needed(*paths) == "3.10"
     newer = tmp_path / "newer.py"

@@ -57,11 +57,9 @@ class Pipeline:
         """Open the sources and begin to read.
 
         Args:
-            engine: stays the caller's, who closes it after the pipeline. `reload` may replace its
-                bundle meanwhile.
+            engine: stays the caller's, who closes it after the pipeline and may reload it before.
             sources: what `open_source` takes, by name or in a row.
-            max_batch: frames that are inferred together at most; None, or more than the engine
-                takes, is what it takes.
+            max_batch: frames that are inferred together at most; None is what the engine takes.
             max_delay_ms: how long a frame waits for others at most. A batch does not wait when it
                 is full, or has a frame of every source that is alive.
             threshold: the least score of a detected object.
@@ -95,9 +93,8 @@ class Pipeline:
             max_delay=max_delay_ms / 1000,
             threshold=threshold,
         )
-        self._readers = {
-            name: self._reader(source, stall_s, reconnect_s) for name, source in named.items()
-        }
+        make = functools.partial(self._reader, stall_s, reconnect_s)
+        self._readers = {name: make(source) for name, source in named.items()}
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._check, name="vitrine-watch", daemon=True)
         self._stages.start()
@@ -160,7 +157,7 @@ class Pipeline:
         """Close the pipeline."""
         self.close()
 
-    def _reader(self, source: Source, stall_s: float, backoff: tuple[float, float]) -> Reader:
+    def _reader(self, stall_s: float, backoff: tuple[float, float], source: Source) -> Reader:
         return Reader(
             source,
             self._deliver,
@@ -223,6 +220,8 @@ def _bounds(
 def _named(sources: Mapping[str, Any] | Sequence[Any]) -> dict[str, Source]:
     """Opened sources by name."""
     if isinstance(sources, Mapping):
+        if not all(isinstance(name, str) for name in sources):
+            raise TypeError(f"sources are named {list(sources)}; give each a text as its name")
         named = {name: open_source(what, name=name) for name, what in sources.items()}
     elif isinstance(sources, str) or not isinstance(sources, Sequence):
         raise TypeError(f"sources is {sources!r}; give a mapping or a list of sources")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from engines import plugin_library
 from engines.trt.installation import Installed
 from export import doctor
-from tests.cli.conftest import run
+from tests.cli.conftest import ROOT, run
 from tests.cli.device import ORIN
 
 
@@ -59,3 +61,27 @@ def test_the_gpu_build_of_onnx_runtime_is_not_missing(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert examined(monkeypatch, ORIN)["packages"]["onnxruntime"] == "1.30.0"
+
+
+def test_a_machine_that_only_runs_engines_is_not_told_that_it_builds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(name: str) -> str:
+        if name.removesuffix("-gpu") in ("torch", "cryptography"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = run("doctor", "--json").json
+    assert found["targets"]["cpu"].startswith("runs bundles, needs `pip install -e '.[build]'`")
+    assert found["packages"]["cryptography"] == "missing; `pip install -e '.[sign]'`"
+    assert found["packages"]["PyYAML"] == "1.0"
+
+
+def test_the_command_without_its_packages_is_one_line() -> None:
+    code = "import sys; sys.modules['typer'] = None; from export.command import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == "vitrine: typer is not installed; run `pip install -e '.[cpu]'`\n"

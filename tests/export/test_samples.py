@@ -121,6 +121,15 @@ def test_a_damaged_boxes_file_is_one_clear_line(tmp_path: Path, text: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_labels_of_another_task_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text('{"somebody": "else"}')
+    assert read_folder_labels(tmp_path, "classification") == {}
+    (tmp_path / "labels.csv").write_text("file,index\na.png,3\n")
+    assert read_folder_labels(tmp_path, "classification") == {"a.png": 3}
+    with pytest.raises(EngineError, match=r"boxes\.json"):
+        read_folder_labels(tmp_path, "detection")
+
+
 def test_a_folder_of_nothing_but_damage_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not a picture")
     with pytest.raises(EngineError, match="none of the 1 images"):

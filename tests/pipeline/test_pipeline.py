@@ -419,6 +419,7 @@ def test_whoever_iterates_slowly_makes_memory_no_larger(engine: Engine) -> None:
     [
         pytest.param({}, {}, ValueError, "found no sources", id="none"),
         pytest.param("video.mp4", {}, TypeError, "give a mapping or a list", id="text"),
+        pytest.param({1: []}, {}, TypeError, "give each a text", id="a name that is none"),
         pytest.param({"a": 1.5}, {}, TypeError, "a source is 1.5", id="no source"),
         pytest.param([[], []], {}, ValueError, "give each a name of its own", id="same names"),
         pytest.param({"a": []}, {"max_batch": 0}, ValueError, "max_batch is 0", id="batch"),

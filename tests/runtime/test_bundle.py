@@ -173,6 +173,8 @@ def test_no_bundle(bundle: Path, tmp_path: Path) -> None:
     refused(tmp_path / "gone", "is not a folder; give the folder of a built bundle")
     (bundle / "manifest.json").unlink()
     refused(bundle, r"manifest\.json is missing")
+    report = bundle.rename(bundle.with_name("swin_t-int8-cpu.rejected"))
+    refused(report, "is a build that was refused, its report.html says why")
 
 
 def test_manifests_that_are_not_text(bundle: Path) -> None:

@@ -46,6 +46,12 @@ def test_classification(engine: Engine) -> None:
     assert engine([RED])[0].top[0].probability == pytest.approx(np.e / (np.e + 2), abs=1e-6)
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 7, float("nan")], ids=str)
+def test_a_threshold_that_is_no_score_is_refused(engine: Engine, threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"threshold is .*; give a score in 0\.\.1"):
+        engine([RED], threshold=threshold)
+
+
 def test_no_frames(engine: Engine) -> None:
     assert engine([]) == []
 
