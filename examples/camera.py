@@ -14,7 +14,7 @@ import signal
 import sys
 from contextlib import nullcontext
 
-from arguments import named_source, parser
+from arguments import named_sources, parser
 from videos import Videos
 
 from runtime import Engine, EngineError, Pipeline
@@ -44,14 +44,16 @@ def main() -> int:
 
 def watch(arguments: argparse.Namespace) -> None:
     """Load, open, iterate: all that it takes to embed an engine."""
-    sources = [named_source(text) for text in arguments.sources]
+    sources = named_sources(arguments.sources)
     names, video = [source.name for source in sources], arguments.video
-    options = {"threshold": arguments.threshold, "max_delay_ms": arguments.max_delay_ms}
     with (
         Videos(video, names) if video else nullcontext() as videos,
         Engine.load(arguments.bundle) as engine,
-        Pipeline(engine, sources, **options) as pipeline,
-    ):
+        Pipeline(
+            engine, sources, threshold=arguments.threshold,
+            max_delay_ms=arguments.max_delay_ms, queue_size=arguments.queue,
+        ) as pipeline,
+    ):  # fmt: skip
         for result in pipeline:
             if videos is None:
                 print(as_line(result), flush=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ import threading
 from contextlib import suppress
 from functools import partial
 
-from arguments import named_source, parser
+from arguments import named_sources, parser
 from live_board import Board
 
 from runtime import Engine, EngineError, Pipeline
@@ -42,6 +43,10 @@ def main() -> int:
         help="run the golden probes again after so many seconds",
     )  # fmt: skip
     arguments = options.parse_args()
+    if not 0 <= arguments.port < 1 << 16:
+        options.error(f"--port is {arguments.port}; give 1 to 65535, or 0 for any that is free")
+    if not arguments.verify_every > 0:
+        options.error(f"--verify-every is {arguments.verify_every:g}; give seconds above 0")
     logging.basicConfig(format="%(message)s")  # what the runtime warns of, such as a lost camera
     try:
         show(arguments, os.environ.get("VITRINE_TOKEN") or None)
@@ -64,14 +69,14 @@ def show(arguments: argparse.Namespace, token: str | None) -> None:
 
     access = Access(arguments.host, token)
     board = counting_board()
-    sources = [named_source(text) for text in arguments.sources]
+    sources = named_sources(arguments.sources)
     with (
         Engine.load(
             arguments.bundle, reverify_every=arguments.verify_every, observer=board
         ) as engine,
         Pipeline(
             engine, sources, threshold=arguments.threshold,
-            max_delay_ms=arguments.max_delay_ms, observer=board,
+            max_delay_ms=arguments.max_delay_ms, queue_size=arguments.queue, observer=board,
         ) as pipeline,
     ):  # fmt: skip
         threading.Thread(target=board.follow, args=(pipeline,), daemon=True).start()
@@ -82,10 +87,17 @@ def show(arguments: argparse.Namespace, token: str | None) -> None:
             loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, reload, engine)
 
         app.on_startup.append(reload_on_hangup)
-        web.run_app(
-            app, host=arguments.host, port=arguments.port, access_log=None, shutdown_timeout=2.0,
-            print=partial(print, flush=True),
-        )  # fmt: skip
+        try:
+            web.run_app(
+                app, host=arguments.host, port=arguments.port, access_log=None,
+                shutdown_timeout=2.0, print=partial(print, flush=True),
+            )  # fmt: skip
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise EngineError(
+                f"port {arguments.port} of {arguments.host} is taken; give another with --port N"
+            ) from error
 
 
 def counting_board() -> Board:

@@ -7,8 +7,6 @@ import time
 from collections import deque
 from typing import Any
 
-from drawing import describe
-
 from runtime import Engine, Pipeline
 from runtime.observer import Observer
 from runtime.pipeline import Result, SourceStats
@@ -107,7 +105,7 @@ class Board(Observer):
         }
 
     def _source(self, name: str, stats: SourceStats) -> dict[str, Any]:
-        result, away = self._newest.get(name), self._away.get(name)
+        away = self._away.get(name)
         return {
             "name": name,
             "state": stats.state,
@@ -118,7 +116,6 @@ class Board(Observer):
             "delivered": stats.delivered,
             "dropped": stats.dropped,
             "corrupt": stats.corrupt,
-            "found": describe(result) if result else "",
         }
 
     def _verdict(self, engine: Engine) -> dict[str, Any] | None:

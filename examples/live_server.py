@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 
 from aiohttp import web
-from drawing import annotate
+from drawing import annotate, describe
 from live_access import Access
 from live_board import Board
 
@@ -73,7 +73,7 @@ class Server:
         return app
 
     async def _watch(self, request: web.Request) -> web.WebSocketResponse:
-        """The page's connection: reports as text, pictures after the index of their source."""
+        """The page's connection: reports as text, pictures in bytes (`_message`)."""
         # JPEG does not compress further; a page has only short numbers to say.
         page = web.WebSocketResponse(heartbeat=20, compress=False, max_msg_size=64)
         await page.prepare(request)
@@ -104,7 +104,7 @@ class Server:
                     if newest is not None and newest is not shown.get(index):
                         asked.discard(index)
                         shown[index] = newest
-                        await page.send_bytes(index.to_bytes(2, "big") + await self._jpeg(newest))
+                        await page.send_bytes(_message(index, newest, await self._jpeg(newest)))
                 await asyncio.sleep(_TICK)
         finally:
             await page.close()  # ends the loop that reads, whatever has happened here
@@ -151,6 +151,15 @@ async def _metrics(_: web.Request) -> web.Response:
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _message(index: int, result: Result, jpeg: bytes) -> bytes:
+    """A source's index in 2 bytes, its caption after the caption's length in 4, and its picture.
+
+    They come together so that the words are of the picture that they stand under.
+    """
+    caption = describe(result).encode()
+    return index.to_bytes(2, "big") + len(caption).to_bytes(4, "big") + caption + jpeg
 
 
 def _drawn(result: Result) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,6 +47,7 @@ class Videos:
             if file.exists():
                 raise ValueError(f"{file} is there already; remove it, or give another name")
         self._writers: dict[str, tuple[Any, tuple[int, int]]] = {}
+        self._written: Counter[str] = Counter()
 
     def write(self, result: Result) -> None:
         """Add a picture; one of another size than its source's first is resized to it."""
@@ -56,13 +58,26 @@ class Videos:
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.BILINEAR)
         writer.write(np.asarray(picture)[..., ::-1])  # OpenCV's order is BGR
+        self._written[result.source] += 1
 
     def close(self) -> None:
-        """Complete the files and give them their names."""
+        """Complete the files and give them their names.
+
+        Raises:
+            EngineError: a file lacks frames; it keeps the name of an unfinished one.
+        """
+        lacking = []
         for name, (writer, _) in self._writers.items():
             writer.release()
-            self._unfinished(name).replace(self._files[name])
+            path, written = self._unfinished(name), self._written[name]
+            # OpenCV's writer does not tell when the disk is full.
+            if (held := self._frames(path)) == written:
+                path.replace(self._files[name])
+            else:
+                lacking.append(f"{path} holds {held} of {written} frames")
         self._writers.clear()
+        if lacking:
+            raise EngineError(f"{', '.join(lacking)}; make space and run again")
 
     def __enter__(self) -> Videos:
         """Return itself."""
@@ -85,6 +100,16 @@ class Videos:
         if not writer.isOpened():
             raise EngineError(f"{path} cannot be written; look at its folder's rights and space")
         return writer, size
+
+    def _frames(self, path: Path) -> int:
+        """How many frames a file holds, whatever its header says."""
+        capture = self._cv2.VideoCapture(str(path), self._cv2.CAP_FFMPEG)
+        capture.set(self._cv2.CAP_PROP_FORMAT, -1)  # packets, which need no decoding
+        frames = 0
+        while capture.grab():
+            frames += 1
+        capture.release()
+        return frames
 
     def _unfinished(self, name: str) -> Path:
         return self._files[name].with_stem(f"{self._files[name].stem}.part")

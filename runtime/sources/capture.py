@@ -45,7 +45,9 @@ def read_video(path: str, *, timeout_s: float = math.inf) -> Iterator[Item]:
     with _opened(path, "FFMPEG", _options("FFMPEG", timeout_s)) as capture:
         if not capture.isOpened():
             raise EngineError(
-                f"{shown} is not a video that OpenCV's FFmpeg can open; "
+                f"{shown} cannot be reached or is no video; check the address and its server"
+                if "://" in path
+                else f"{shown} is not a video that OpenCV's FFmpeg can open; "
                 "re-encode it, for instance with ffmpeg to H.264"
             )
         came = 0
@@ -80,10 +82,18 @@ def read_stream(address: str | int, backend: str, *, timeout_s: float) -> Iterat
             raise EngineError(
                 f"{shown} did not answer within {timeout_s:g} s; check its network and power"
                 if time.monotonic() - began >= timeout_s
-                else f"{shown} cannot be opened; check that it is there, its address and password"
+                else f"{shown} cannot be opened; check that {_needs(address, backend)}"
             )
         yield from _items(capture, shown, timeout_s)
     raise EngineError(f"{shown} broke off")
+
+
+def _needs(address: str | int, backend: str) -> str:
+    """What must hold of a camera or a stream that was there at once, but did not open."""
+    if backend in ("FFMPEG", "GSTREAMER"):
+        return "it is there, its address and password"
+    device = f"/dev/video{address}" if backend == "V4L2" and isinstance(address, int) else "it"
+    return f"{device} is there, that you may read it, and that no other program uses it"
 
 
 def _items(capture: Any, shown: str, timeout_s: float) -> Iterator[Item]:

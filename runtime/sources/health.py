@@ -107,15 +107,17 @@ class Health:
         self._tell("resized", self._resized.due(now))
 
     def _change(self, state: str, kind: str, detail: str) -> None:
+        back = state == "live" and self.state in ("lost", "stalled")
         self.state = state
-        self._tell(kind, detail)
+        # Who is shown only warnings would otherwise believe that it is still away.
+        self._tell(kind, detail, warn=back)
 
-    def _tell(self, kind: str, detail: str | None) -> None:
+    def _tell(self, kind: str, detail: str | None, *, warn: bool = False) -> None:
         if detail is None:
             return
         event = SourceEvent(self._source, kind, detail)
         _LOG.log(
-            logging.WARNING if kind in _WARNINGS else logging.INFO,
+            logging.WARNING if warn or kind in _WARNINGS else logging.INFO,
             "source %s %s: %s", event.source, event.kind, event.detail,
             extra={"source": event.source, "event": event.kind, "detail": event.detail},
         )  # fmt: skip

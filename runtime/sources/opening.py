@@ -20,6 +20,12 @@ from runtime.sources.stills import is_pattern, read_stills
 
 _CAMERA = re.compile(r"/dev/(video\d+$|v4l/)")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+# FFmpeg's; which of them a build of it lacks is not known before it connects.
+_SCHEMES = (
+    "rtsp", "rtsps", "satip", "rtmp", "rtmpe", "rtmps", "rtmpt", "rtmpte", "rtmpts", "http",
+    "https", "udp", "udplite", "tcp", "tls", "rtp", "srtp", "srt", "rist", "mmsh", "mmst", "ftp",
+    "sftp", "smb", "unix", "file",
+)  # fmt: skip
 _VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv"}
 )
@@ -57,7 +63,8 @@ def open_source(
         timeout_s: seconds for an address to connect, and for each frame of it to come.
 
     Raises:
-        EngineError: a file that is not there, or OpenCV, which it needs, is not.
+        EngineError: a text that is empty, a file that is not there, an address of an unknown
+            scheme, or OpenCV, which it needs, is missing.
         ValueError, TypeError: arguments that make no sense.
     """
     if not timeout_s > 0:
@@ -78,6 +85,10 @@ def _source(what: Origin, pixels: str | None, timeout_s: float, live: bool | Non
         return _camera(what, timeout_s)
     if isinstance(what, str | Path):
         text = str(what)
+        if not text.strip():
+            raise EngineError(
+                "a source's text is empty; give a path, an address or a camera's index"
+            )
         if " ! " in text:
             return _pipeline(text, pixels or "BGR", timeout_s)
         if isinstance(what, str) and _ADDRESS.match(text):
@@ -121,8 +132,12 @@ def _file(path: Path) -> Source:
 
 
 def _address(url: str, timeout_s: float, live: bool | None) -> Source:
-    load_opencv()
     parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise EngineError(
+            f"{masked(url)} has the unknown scheme {parts.scheme}; use one of {', '.join(_SCHEMES)}"
+        )
+    load_opencv()
     is_file = PurePosixPath(parts.path).suffix.lower() in _VIDEO_SUFFIXES
     if parts.scheme in ("http", "https", "file") and is_file and not live:
         return _finite(masked(url), lambda: read_video(url, timeout_s=timeout_s), "BGR")

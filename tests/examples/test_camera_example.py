@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,13 +97,54 @@ def test_a_video_does_not_replace_what_is_there(bundle: Path, clip: Path, tmp_pa
     assert kept.read_bytes() == b"the only recording"
 
 
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 frames, each of other noise: a video of them has more than 64 KiB."""
+    folder = tmp_path_factory.mktemp("long")
+    for left in range(40):
+        Image.fromarray(frame(left, 30)).save(folder / f"{left:03d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
+def test_a_video_that_lacks_frames_does_not_get_its_name(
+    bundle: Path, clip: Path, long_clip: Path, tmp_path: Path, suffix: str
+) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    # A file cannot grow beyond the limit (in 512 bytes), as on a disk that is full.
+    limited = ["sh", "-c", 'ulimit -f 128; exec "$@"', "sh", sys.executable]
+    sources = [f"gate={clip}", f"yard={long_clip}"]
+    video = tmp_path / f"found{suffix}"
+    ran = subprocess.run(
+        [*limited, EXAMPLES / "camera.py", bundle, *sources, "--video", video],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (2, "")
+    said = re.fullmatch(
+        r"camera: (.*) holds (\d+) of 40 frames; make space and run again\n", ran.stderr
+    )
+    assert said is not None, ran.stderr
+    unfinished = f"found-yard.part{suffix}"
+    assert Path(said[1]).name == unfinished and 0 <= int(said[2]) < 40
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"found-gate{suffix}", unfinished]
+
+
 def test_mistakes_are_one_line(bundle: Path, clip: Path, tmp_path: Path) -> None:
     assert "nowhere" in refused(bundle, "nowhere.mp4")
     assert "nowhere" in refused(tmp_path / "nowhere", clip)
-    assert "name" in refused(bundle, clip, clip)
+    assert "NAME=SOURCE" in refused(bundle, clip, clip)
+    assert "2 sources are called a;" in refused(bundle, f"a={clip}", f"a={clip / '000.png'}")
+    assert "empty" in refused(bundle, "gate=")
     assert "max_delay_ms" in refused(bundle, clip, "--max-delay-ms", "-1")
     assert ".mp4" in refused(bundle, clip, "--video", tmp_path / "found.txt")
     assert "folder" in refused(bundle, clip, "--video", tmp_path / "nowhere" / "found.mp4")
+
+
+def test_a_bundle_that_does_not_run_is_said_once(bundle: Path, clip: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(bundle, tmp_path / "elsewhere")
+    manifest = elsewhere / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"onnxruntime"', '"tensorrt"'))
+    refused(elsewhere, clip)
 
 
 def test_a_source_without_a_frame_is_a_mistake(bundle: Path, clip: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import socket
+import struct
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -201,11 +202,13 @@ def test_a_browser_gets_a_picture_when_it_asks_and_no_other(open_site: Site) -> 
                         await page.send_str("0")
                         await page.send_str("77")  # no such source
                 else:
-                    heard.append((int.from_bytes(message.data[:2], "big"), message.data[2:4]))
+                    index, length = struct.unpack_from(">HI", message.data)
+                    caption, picture = message.data[6 : 6 + length], message.data[6 + length :]
+                    heard.append((index, caption.decode(), picture[:2]))
         return heard
 
     heard = asyncio.run(watch())
-    assert [what for what in heard if what != "report"] == [(0, b"\xff\xd8")] * 2
+    assert [what for what in heard if what != "report"] == [(0, "square", b"\xff\xd8")] * 2
 
 
 def test_a_reader_that_does_not_read_slows_nobody_and_misses_pictures(bundle: Path) -> None:

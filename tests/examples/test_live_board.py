@@ -79,5 +79,4 @@ def test_the_newest_result_is_shown(board: Board, bundle: Path) -> None:
     assert newest is not None and newest.frame_id == 2
     assert [source["name"] for source in shown["sources"]] == ["gate", "yard"]
     assert [source["delivered"] for source in shown["sources"]] == [3, 1]
-    assert shown["sources"][0]["found"] == "square"
     assert shown["stopped"] == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -14,11 +15,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from live_board import Board
 from PIL import Image
 
+from runtime import EngineError
 from tests.examples.conftest import EXAMPLES
 from tests.examples.live_site import pictures
 from tests.examples.mjpeg_camera import NetworkCamera
@@ -116,7 +120,49 @@ def test_mistakes_are_one_line(bundle: Path, picture: Path) -> None:
     assert "nowhere" in refused(picture.parent / "nowhere", picture)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert str(port) in refused(bundle, picture, "--port", str(port))
+        said = refused(bundle, picture, "--port", str(port))
+    assert said == f"live: port {port} of 127.0.0.1 is taken; give another with --port N\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--port", "99999", "--port is 99999; give 1 to 65535, or 0 for any that is free"),
+        ("--port", "-1", "--port is -1; give 1 to 65535, or 0 for any that is free"),
+        ("--verify-every", "0", "--verify-every is 0; give seconds above 0"),
+        ("--queue", "0", "argument --queue: 0 is less than 1"),
+    ],
+    ids=["port too high", "port below 0", "verify-every", "queue"],
+)
+def test_a_number_out_of_range_is_said_by_its_option(
+    bundle: Path, picture: Path, option: str, value: str, said: str
+) -> None:
+    ran = subprocess.run(
+        command(bundle, picture, option, value), capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.endswith(f"\nlive.py: error: {said}\n"), ran.stderr
+
+
+@pytest.mark.parametrize("name", ["camera", "live"])
+def test_the_queue_of_a_source_can_be_longer(
+    bundle: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked: list[int | None] = []
+
+    def pipeline(*_: Any, queue_size: int | None, **__: Any) -> None:
+        asked.append(queue_size)
+        raise EngineError("enough is known")
+
+    example = importlib.import_module(name)
+    monkeypatch.setattr(example, "Pipeline", pipeline)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    # Metrics can be registered once in a process.
+    monkeypatch.setattr(example, "counting_board", Board, raising=False)
+    for more in ([], ["--queue", "7"]):
+        monkeypatch.setattr(sys, "argv", [name, str(bundle), str(picture), *more])
+        assert example.main() == 2
+    assert asked == [None, 7]
 
 
 def test_without_aiohttp_one_line_says_what_to_install(bundle: Path, picture: Path) -> None:

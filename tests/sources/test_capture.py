@@ -103,10 +103,31 @@ def test_a_camera_is_released_however_its_reading_ends(install: Install) -> None
     assert fake.released == 2
 
 
-def test_a_camera_that_does_not_open_is_released_and_said(install: Install) -> None:
+LOCAL = "is there, that you may read it, and that no other program uses it"
+CLOSED = {
+    "camera": (0, f"camera 0 cannot be opened; check that /dev/video0 {LOCAL}"),
+    "device": ("/dev/video1", f"/dev/video1 cannot be opened; check that it {LOCAL}"),
+    "stream": (
+        "rtsp://cam/live",
+        "rtsp://cam/live cannot be opened; check that it is there, its address and password",
+    ),
+    "address of a file": (
+        "http://127.0.0.1:9/clip.mp4",
+        "http://127.0.0.1:9/clip.mp4 cannot be reached or is no video; check the address and its "
+        "server",
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "said"), CLOSED.values(), ids=CLOSED)
+def test_what_does_not_open_is_released_and_said_with_its_remedy(
+    install: Install, monkeypatch: pytest.MonkeyPatch, what: str | int, said: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     fake = install(FakeOpenCV(opens=False))
-    with pytest.raises(EngineError, match=r"^camera 0 cannot be opened; check that it is there"):
-        next(open_source(0).connect())
+    with pytest.raises(EngineError) as refused:
+        next(open_source(what).connect())
+    assert str(refused.value) == said
     assert fake.released == 1
 
 

@@ -32,6 +32,7 @@ def values(items: Any) -> list[int | str]:
 ADDRESSES = {
     "rtsp": ("rtsp://me:hunter2@cam/live", "rtsp://***@cam/live", True),
     "http camera": ("http://cam/video.cgi?pwd=hunter2", "http://cam/video.cgi?pwd=***", True),
+    "capitals": ("RTSP://cam/live", "RTSP://cam/live", True),
     "playlist": ("https://cam/live.m3u8", "https://cam/live.m3u8", True),
     "http file": ("https://host/clip.MP4?x=1", "https://host/clip.MP4?x=1", False),
     "address of a file": ("file:///srv/clip.mkv", "file:///srv/clip.mkv", False),
@@ -183,6 +184,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a negative index": ({"what": -1}, ValueError, "index is -1; it counts from 0"),
     "unknown pixels": ({"what": [], "pixels": "CMYK"}, ValueError, "'CMYK'; use one of RGB"),
     "pixels of a camera": ({"what": 0, "pixels": "RGB"}, ValueError, "camera 0 gives BGR"),
+    "an empty text": ({"what": ""}, EngineError, "^a source's text is empty; give a path"),
+    "a blank text": ({"what": "  "}, EngineError, "^a source's text is empty"),
+    "an unknown scheme": (
+        {"what": "rtps://me:hunter2@cam/live"},
+        EngineError,
+        r"^rtps://\*\*\*@cam/live has the unknown scheme rtps; use one of rtsp, .*, file$",
+    ),
     "no time": ({"what": 0, "timeout_s": 0}, ValueError, "timeout_s is 0; give seconds above"),
 }
 

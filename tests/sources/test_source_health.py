@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import pytest
@@ -48,6 +49,24 @@ def test_a_stall_that_breaks_is_a_loss_and_no_second_stall() -> None:
     health.check(200.0)
     assert health.state == "lost"
     assert [line.partition(":")[0] for line in told] == ["connected", "stalled", "lost"]
+
+
+def test_who_is_warned_of_an_absence_is_warned_of_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    health, _ = watched()
+    with caplog.at_level(logging.INFO, "vitrine.sources"):
+        health.came(0)
+        health.waiting(100.0)
+        health.check(111.0)
+        health.came(1)
+        health.lost("no route to host", "connecting again")
+        health.came(2)
+        health.ended(3)
+    assert [(record.levelname, vars(record)["event"]) for record in caplog.records] == [
+        ("INFO", "connected"), ("WARNING", "stalled"), ("WARNING", "resumed"),
+        ("WARNING", "lost"), ("WARNING", "connected"), ("INFO", "ended"),
+    ]  # fmt: skip
 
 
 def test_nothing_is_told_after_the_end() -> None:
@@ -113,7 +132,7 @@ def test_only_a_connection_that_held_makes_delays_short_again() -> None:
 
 @pytest.mark.parametrize("delays", [(0, 1), (-1, 1), (2, 1), (1, float("inf"))])
 def test_delays_that_make_no_sense_are_refused(delays: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="give the first and the longest delay in seconds"):
+    with pytest.raises(ValueError, match="give seconds, the first above 0 and not"):
         Backoff(*delays)
 
 
