@@ -59,7 +59,7 @@ def doctor(json: Json = False) -> None:
         return
     for part, rows in found.items():
         for name, value in rows.items():
-            print(f"{part:9} {name:20} {value}")
+            print(f"{part:9} {name:23} {value}")
 
 
 app.command()(finish)

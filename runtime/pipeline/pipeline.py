@@ -133,7 +133,9 @@ class Pipeline:
         """
         self._closing.set()
         self._stages.stop()
-        for reader in self._readers.values():
+        for name, reader in self._readers.items():
+            if reader.state != "ended":
+                self._tallies[name].detail = "closed"
             reader.stop(0.0)
         if in_callback():
             return
