@@ -21,6 +21,7 @@ import statistics
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from shapes.datasets import classification_image
 
 SOURCES = 8
 _PICTURES = 32
+_NO_FRAME = -1
 _SAMPLE_S = 1.0
 _SETTLE_S = 20.0
 MOST_GROWTH = 0.02
@@ -67,13 +69,14 @@ class BadCamera:
     """A source of known pictures that misbehaves.
 
     Attributes:
-        sent: which picture was sent as which frame, by frame id; None where it was no frame.
+        sent: which picture was sent as which frame, by frame id; -1 where it was no frame. A byte
+            each, as a list would grow by megabytes in half an hour.
     """
 
     def __init__(self, name: str, pictures: list[Frame], seed: int) -> None:
         """Choose everything from `seed`."""
         self.name, self._pictures, self._chance = name, pictures, random.Random(seed)
-        self.sent: list[int | None] = []
+        self.sent = array("b")
         self.connections = 0
         self.stopping = threading.Event()
 
@@ -95,7 +98,7 @@ class BadCamera:
             if event < 0.015:
                 self.stopping.wait(chance.uniform(0.3, 1.5))  # a stall
             if event < 0.06:
-                self.sent.append(None)
+                self.sent.append(_NO_FRAME)
                 yield chance.choice([None, "text", np.zeros((3, 4)), EngineError("no picture")])
             else:
                 index = chance.randrange(len(self._pictures))
@@ -144,7 +147,7 @@ class Checked:
             return f"{result.source}: frame {result.frame_id} came after {self._newest}"
         self._newest = result.frame_id
         index = self._camera.sent[result.frame_id]
-        if index is None:
+        if index == _NO_FRAME:
             return f"{result.source}: frame {result.frame_id} was none, but has a prediction"
         if _label(result.prediction) != self._expected[index]:
             return f"{result.source}: frame {result.frame_id} has another picture's prediction"

@@ -31,7 +31,7 @@ def result(frame_id: int, label: str) -> Result:
 
 def test_what_it_looks_for_is_seen() -> None:
     camera = BadCamera("camera", [], 0)
-    camera.sent = [0, 1, None, 1]
+    camera.sent.extend([0, 1, -1, 1])
     checked = Checked(camera, ["cat", "dog"])
     assert checked.fault(result(0, "cat")) == ""
     assert "another picture's" in checked.fault(result(1, "cat"))
