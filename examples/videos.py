@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from drawing import annotate
 from PIL import Image
 
 from runtime import EngineError
+from runtime.closing import Closing
 from runtime.pipeline import Result
 from runtime.sources.opencv_setup import load_opencv
 
@@ -20,8 +20,11 @@ _SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")  # containers that take MPEG-4 part
 _RATE = 25.0  # frames a second; what a camera drops is missing, so its time passes faster
 
 
-class Videos:
-    """Files that appear under their names when they are complete, at the end of a `with` block."""
+class Videos(Closing):
+    """Files that appear under their names when they are complete, at the end of a `with` block.
+
+    What was written before an error is kept.
+    """
 
     def __init__(self, path: str | Path, sources: list[str]) -> None:
         """Name a file for each source: `path` for a single one, otherwise with the source's name.
@@ -78,19 +81,6 @@ class Videos:
         self._writers.clear()
         if lacking:
             raise EngineError(f"{', '.join(lacking)}; make space and run again")
-
-    def __enter__(self) -> Videos:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Complete the files; what was written before an error is kept."""
-        self.close()
 
     def _opened(self, name: str, size: tuple[int, int]) -> tuple[Any, tuple[int, int]]:
         size = (max(2, size[0] & ~1), max(2, size[1] & ~1))  # the codec's planes are halves

@@ -7,13 +7,13 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
 
 from runtime import loading
 from runtime.backends import Session
+from runtime.closing import Closing
 from runtime.errors import EngineError, GoldenProbeError, one_line
 from runtime.in_use import InUse
 from runtime.manifest import Manifest
@@ -26,7 +26,7 @@ from runtime.reverify import Reverifier
 _log = logging.getLogger("vitrine.engine")
 
 
-class Engine:
+class Engine(Closing):
     """Frames in, predictions out; `load` makes one from a bundle.
 
     One engine may be used from several threads; their inferences run one after another, or as
@@ -249,19 +249,6 @@ class Engine:
         with self._changing:
             self._in_use.close()
 
-    def __enter__(self) -> Engine:
-        """Return the engine itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the engine."""
-        self.close()
-
     def _fall_back(self, failed: loading.Loaded, error: GoldenProbeError) -> float:
         """Replace what failed its probes, or refuse every frame from now on."""
         _log.error("the golden probes fail: %s", error)
@@ -272,7 +259,7 @@ class Engine:
         try:
             new = loading.load_from(failed.bundle, self._probing(), self._observer, without=name)
             self._in_use.replace(failed, new)
-        except Exception as problem:
+        except Exception as problem:  # whatever it is, the failing model may serve nobody
             _log.error("no other back end takes over: %s", one_line(problem))
             self._in_use.refuse(failed, error)
             raise error from None

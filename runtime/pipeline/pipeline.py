@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from runtime.closing import Closing
 from runtime.errors import one_line
 from runtime.observer import Observer, guarded, in_callback
 from runtime.pipeline.result import Result
@@ -28,7 +28,7 @@ _CHECK_S = 0.1  # how often sources are looked at for stalls
 _LEAVE_S = 1.0  # how long closing waits for the readers, which may hang in a camera's driver
 
 
-class Pipeline:
+class Pipeline(Closing):
     """Reads sources, puts their frames into batches, and gives predictions in order.
 
         with Engine.load(bundle) as engine, Pipeline(engine, {"door": "rtsp://…"}) as pipeline:
@@ -145,19 +145,6 @@ class Pipeline:
             if not reader.stop(max(0.0, leave - time.monotonic())):
                 _log.warning("source %s still hangs and is left behind", name)
         self._watch.join()
-
-    def __enter__(self) -> Pipeline:
-        """Return the pipeline itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the pipeline."""
-        self.close()
 
     def _reader(self, stall_s: float, backoff: tuple[float, float], source: Source) -> Reader:
         return Reader(

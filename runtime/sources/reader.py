@@ -186,5 +186,5 @@ def _close(items: Any) -> None:
         return
     try:
         close()
-    except Exception as error:
+    except Exception as error:  # anybody's code, and what it held is of no more use
         _LOG.debug("closing a source failed: %s", _named(error))
