@@ -27,7 +27,7 @@ from benchmarks.ours import Prepared, prepare
 from benchmarks.stock import stock_export
 from benchmarks.tables import machine, markdown, spread
 from export.answers import Arrays, Run, torch_run
-from runtime.drift.metrics import logit_cosine, top1_agreement
+from runtime.drift.classification import logit_cosine, top1_agreement
 from runtime.errors import one_line
 
 METRICS = {"top1_agreement": ".2%", "logit_cosine": ".4f", "top1": ".2%", "int8_macs": ".1%"}

@@ -16,7 +16,7 @@ from export.spec import ModelSpec, find_model, load_models
 from export.to_onnx import onnx_from_module
 from export.typed import typed_graph
 from export.weights import Reference, load_reference
-from export.zoo import FAMILIES
+from export.zoo import find_family
 
 # DETR scales images to a shorter side of 800, so each has its own size; timings need one.
 SIZES = {"detr_r50": 640, "detr_r101": 640}
@@ -73,7 +73,7 @@ def prepare(
         ValueError: a size for a model whose size is fixed.
     """
     spec = find_model(model, load_models())
-    family = FAMILIES[spec.family]
+    family = find_family(spec.family)
     reference = load_reference(spec, weights, seed)
     if size is not None:
         if not family.ragged:
@@ -81,7 +81,7 @@ def prepare(
         square = replace(reference.preprocess, resize="exact", size=size, max_size=None)
         reference = replace(reference, preprocess=square)
     settings = spec.calibration.model_copy(update={"held_out": held_out})
-    chosen = split(settings, folder, images, seed)
+    chosen = split(settings, folder, images, seed, spec.task)
     calibration = SingleImages(chosen.calibration, reference.preprocess)
     portable = onnx_from_module(reference.module, family, *spec.trace_size)
     typed, files = {}, {}

@@ -32,10 +32,10 @@ from benchmarks.tables import machine
 from runtime import Engine, Pipeline
 from runtime.errors import EngineError
 from runtime.pipeline import Result
-from runtime.postprocess import Classification
 from runtime.preprocess import Frame
 from runtime.sources import Source
-from shapes.datasets import classification_image
+from runtime.tasks.classification import Classification
+from shapes.datasets.classification import classification_image
 
 SOURCES = 8
 _PICTURES = 32

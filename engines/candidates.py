@@ -15,7 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from engines import latency
-from engines.faithfulness import Faithfulness, Outputs, compare
+from engines.faithfulness import Decisions, Faithfulness, Outputs, compare
 from runtime import EngineError
 from runtime.backends import Session, open_session
 
@@ -72,11 +72,13 @@ class Probe:
         images: inputs of one image each (batch axis 1), from the calibration set.
         reference: PyTorch's outputs for them, without the batch axis.
         batches: one batch for each batch size whose latency counts.
+        decisions: of one image's outputs; see `faithfulness.compare`.
     """
 
     images: Sequence[Inputs]
     reference: Sequence[Outputs]
     batches: Sequence[Inputs]
+    decisions: Decisions
 
 
 def run_single(session: Session, images: Sequence[Inputs]) -> list[Outputs]:
@@ -198,7 +200,9 @@ def _open(
         obstacle = f"is {session.name} on this processor"
         return Candidate(precision, backend, wanted, obstacle=obstacle), None
     try:
-        close_to = compare(run_single(session, probe.images), semantics, probe.reference)
+        close_to = compare(
+            run_single(session, probe.images), semantics, probe.reference, probe.decisions
+        )
     except EngineError as error:
         session.close()
         return Candidate(precision, backend, wanted, obstacle=str(error)), None

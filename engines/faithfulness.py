@@ -8,7 +8,7 @@ so every candidate is compared on real images before it may be kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Outputs = Mapping[str, npt.NDArray[Any]]
+Decisions = Callable[[Outputs], npt.NDArray[np.int64]]
 MIN_COSINE = 0.99
 _Z95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
@@ -26,7 +27,7 @@ class Faithfulness:
 
     Attributes:
         cosine: mean over images of the lowest cosine among the outputs.
-        agreement: share of decisions (argmax of `logits`) that equal PyTorch's.
+        agreement: share of decisions that equal PyTorch's.
         semantics_agreement: the same for the graph as written.
         margin: how far agreement may fall by chance: the 95 % sampling error of the paired
             difference, from the decisions in which the two differ (McNemar 1947).
@@ -51,7 +52,10 @@ class Faithfulness:
 
 
 def compare(
-    engine: Sequence[Outputs], semantics: Sequence[Outputs], reference: Sequence[Outputs]
+    engine: Sequence[Outputs],
+    semantics: Sequence[Outputs],
+    reference: Sequence[Outputs],
+    decisions: Decisions,
 ) -> Faithfulness:
     """Compares per-image outputs of an engine, of its graph as written, and of PyTorch.
 
@@ -59,13 +63,17 @@ def compare(
         engine: one mapping an image: output name -> array without the batch axis.
         semantics: the same images through ONNX Runtime, optimisations off.
         reference: the same images through PyTorch.
+        decisions: what a user would act on, of one image's outputs; at least one.
     """
     cosines = [
         min(_cosine(ours[name], theirs[name]) for name in theirs)
         for ours, theirs in zip(engine, semantics, strict=True)
     ]
-    truth = _decisions(reference)
-    ours, theirs = _decisions(engine) == truth, _decisions(semantics) == truth
+    truth, ours, theirs = (
+        np.concatenate([decisions(image) for image in images])
+        for images in (reference, engine, semantics)
+    )
+    ours, theirs = ours == truth, theirs == truth
     lost, won = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
     n = len(truth)
     return Faithfulness(
@@ -74,10 +82,6 @@ def compare(
         float(theirs.mean()),
         _Z95 * math.sqrt(lost + won) / n,
     )
-
-
-def _decisions(images: Sequence[Outputs]) -> npt.NDArray[np.int64]:
-    return np.concatenate([np.atleast_1d(image["logits"].argmax(-1)).ravel() for image in images])
 
 
 def _cosine(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:

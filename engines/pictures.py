@@ -9,7 +9,8 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from engines.report_data import Example, Prediction
+from engines.report_data import Example
+from runtime.tasks import Entry
 
 _LONG_SIDE = 480
 _COLOURS = 8
@@ -59,7 +60,7 @@ def _ranked(example: Example) -> str:
     return f'<img src="{data_uri(example.image)}" alt=""><div class="lists">{lists}</div>'
 
 
-def _top_list(predictions: tuple[Prediction, ...], marked: bool) -> str:
+def _top_list(predictions: tuple[Entry, ...], marked: bool) -> str:
     rows = "".join(
         f"<li{' class=differs' if marked and place == 0 else ''}>"
         f'<span class="label">{escape(item.label)}</span>'
@@ -101,7 +102,7 @@ def _boxed(example: Example, index: int) -> str:
     return f'<div class="panels">{"".join(panels)}</div>'
 
 
-def _box(prediction: Prediction, scale: float, colour: int) -> str:
+def _box(prediction: Entry, scale: float, colour: int) -> str:
     left, top, right, bottom = (scale * float(side) for side in prediction.box or (0, 0, 0, 0))
     text = f"{prediction.label} {prediction.score:.2f}"
     width = 6.6 * len(text) + 8

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.verdict import DriftReport
+from runtime.tasks import Entry
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,13 @@ class EngineRow:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """A class of an image, or of a box in it (x0, y0, x1, y1 in pixels); score in 0..1."""
-
-    label: str
-    score: float
-    box: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True)
 class Example:
     """An image, uint8 (H, W, 3) RGB, and what PyTorch and the engine say of it, surest first."""
 
     name: str
     image: npt.NDArray[np.uint8]
-    reference: tuple[Prediction, ...]
-    engine: tuple[Prediction, ...]
+    reference: tuple[Entry, ...]
+    engine: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from videos import Videos
 
 from runtime import Engine, EngineError, Pipeline
 from runtime.pipeline import Result
-from runtime.postprocess import Classification
+from runtime.tasks.classification import Classification
 
 
 def main() -> int:

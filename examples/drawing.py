@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from runtime.pipeline import Result
 from runtime.pixels import frame_size, planes_of, rgb_of
-from runtime.postprocess import Classification, Detections
 from runtime.resampling import resized
+from runtime.tasks.classification import Classification
+from runtime.tasks.detection import Detections
 
 # Colours that people with any colour vision tell apart: Okabe and Ito, "Color Universal Design".
 COLOURS = (

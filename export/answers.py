@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,10 @@ from torch import nn
 
 from export.samples import Sample
 from runtime import Preprocess
-from runtime.postprocess import Detections, detect
+from runtime.tasks import TASKS, Answer
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
-# Detections below this score change no average precision worth naming (COCO keeps 100 a frame).
-_LEAST_SCORE = 0.05
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A model's raw outputs for one image, without the batch axis.
-
-    Attributes:
-        frame_size: (height, width) of the frame.
-        region: what it covers of the image; see `runtime.preprocess.Prepared`.
-    """
-
-    outputs: dict[str, npt.NDArray[Any]]
-    frame_size: tuple[int, int]
-    region: tuple[float, float, float, float]
-
-    def detections(self, labels: Sequence[str], threshold: float) -> Detections:
-        """DETR's outputs as objects in pixels of the frame."""
-        logits, boxes = self.outputs["logits"][None], self.outputs["pred_boxes"][None]
-        return detect(logits, boxes, [self.frame_size], labels, threshold, [self.region])[0]
 
 
 def torch_run(module: nn.Module, outputs: Sequence[str]) -> Run:
@@ -67,10 +45,8 @@ def answers(run: Run, preprocess: Preprocess, samples: Sequence[Sample]) -> list
 
 
 def comparable(task: str, found: Sequence[Answer], labels: Sequence[str]) -> list[Any]:
-    """What `runtime.drift.measure` compares: logits, or every detection worth ranking."""
-    if task == "classification":
-        return [answer.outputs["logits"] for answer in found]
-    return [answer.detections(labels, _LEAST_SCORE) for answer in found]
+    """What `runtime.drift.measure` compares."""
+    return [TASKS[task].comparable(answer, labels) for answer in found]
 
 
 def truths(samples: Iterable[Sample]) -> Any:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.agreement import expected_agreement
-from export.answers import Answer, Run, answers, comparable, torch_run, truths
+from export.answers import Run, answers, comparable, torch_run, truths
 from export.samples import Sample
 from export.views import VIEWS, with_views
 from export.weights import Reference
-from export.zoo import FAMILIES
+from export.zoo import find_family
 from runtime.drift.limits import metric_named
 from runtime.drift.measure import measure
+from runtime.tasks import Answer
 
 _AGREEMENT = "top1_agreement"
 
@@ -70,7 +71,7 @@ class Judge:
         self._views = VIEWS if _AGREEMENT in limits else 1
         self._samples = with_views(samples) if self._views > 1 else list(samples)
         self._labels = truths(samples)
-        run = torch_run(reference.module, FAMILIES[family].outputs)
+        run = torch_run(reference.module, find_family(family).outputs)
         self._theirs = answers(run, reference.preprocess, self._samples)
 
     def of(self, *runs: Run) -> tuple[Figure, ...]:

@@ -76,7 +76,7 @@ def run(
 ) -> None:
     """Predict what is on images."""
     with user_errors(json):
-        from export.predictions import as_json, as_text
+        from export.predictions import as_text
         from runtime import Engine
         from runtime.images import read_image
 
@@ -85,7 +85,7 @@ def run(
             predictions: Sequence[Any] = engine(frames, threshold=threshold)
     named = list(zip(map(str, images), predictions, strict=True))
     if json:
-        print_json({"predictions": [{"image": n, **as_json(p)} for n, p in named]})
+        print_json({"predictions": [{"image": n, **p.as_json()} for n, p in named]})
         return
     for name, prediction in named:
         print(f"{name}: {as_text(prediction)}")

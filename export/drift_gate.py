@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from export.answers import Arrays, answers, comparable, torch_run, truths
-from export.samples import Sample, read_folder_labels, split
+from export.samples import Sample, split
 from export.spec import find_model, load_models
 from export.weights import Reference, load_reference
-from export.zoo import FAMILIES
+from export.zoo import find_family
 from runtime import Engine, EngineError
 from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
 from runtime.images import ImageSet, read_image, read_labels
 from runtime.manifest import Manifest
+from runtime.tasks import TASKS
 
 Say = Callable[[str], None]
 
@@ -33,8 +34,8 @@ def measure_bundle(
     Args:
         bundle: its folder.
         images: a folder; None takes the model's rendered held-out set.
-        labels: CSV of file name and class index; None looks for `labels.csv` or `boxes.json` in
-            the folder.
+        labels: CSV of file name and class index; None looks in the folder for the task's own
+            file.
         max_drift: limits that replace those of the bundle.
         say: told what is going on.
 
@@ -51,7 +52,7 @@ def measure_bundle(
         samples = _samples(manifest, images, labels)
         say(f"running PyTorch on {len(samples)} images")
         reference = _reference(manifest)
-        family = FAMILIES[find_model(manifest.model, load_models()).family]
+        family = find_family(find_model(manifest.model, load_models()).family)
         run_reference = torch_run(reference.module, family.outputs)
         theirs = answers(run_reference, manifest.preprocess, samples)
         say(f"running {manifest.engine.backend} on {len(samples)} images")
@@ -87,9 +88,9 @@ def _samples(manifest: Manifest, folder: Path | None, labels: Path | None) -> li
                 f"{manifest.model} has no rendered images; pass --images DIR with pictures of what "
                 "the engine will see"
             )
-        return list(split(settings, None, 1, settings.seed).held_out)
+        return list(split(settings, None, 1, settings.seed, manifest.task).held_out)
     known: Mapping[str, Any] = (
-        read_labels(labels) if labels else read_folder_labels(folder, manifest.task)
+        read_labels(labels) if labels else TASKS[manifest.task].read_truths(folder)
     )
     files = ImageSet(folder)
     return [

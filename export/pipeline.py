@@ -13,7 +13,7 @@ from engines.candidates import Candidate, Probe
 from engines.kit import KIT_SUFFIX, Evidence
 from engines.refusal import faster_float
 from engines.targets import Target, find_target
-from export.answers import Answer, SingleImages, answers, comparable, torch_run, truths
+from export.answers import SingleImages, answers, comparable, torch_run, truths
 from export.bundle_contents import (
     PROBES,
     describe,
@@ -33,7 +33,7 @@ from export.samples import Split, split
 from export.to_onnx import onnx_from_module
 from export.typed_graphs import typed_graphs
 from export.weights import Reference, load_reference
-from export.zoo import FAMILIES
+from export.zoo import find_family
 from runtime import Preprocess
 from runtime.backends import Session, open_session
 from runtime.drift.limits import check_limits
@@ -41,6 +41,7 @@ from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
 from runtime.golden import Golden
 from runtime.manifest import EngineInfo, GoldenInfo
+from runtime.tasks import TASKS, Answer
 
 Say = Callable[[str], None]
 # Faithfulness is a property of the graph, so a few real images show it.
@@ -88,13 +89,13 @@ def _build(
     target: Target,
     say: Say,
 ) -> Built:
-    spec, family = request.spec, FAMILIES[request.spec.family]
+    spec, family = request.spec, find_family(request.spec.family)
     say("exporting to ONNX")
     portable = onnx_from_module(reference.module, family, *spec.trace_size)
     found = typed_graphs(request, portable, reference, images, target, say)
     run_reference = torch_run(reference.module, family.outputs)
     if target.gpu is None:
-        probe = _probe(images, reference, run_reference)
+        probe = _probe(images, reference, run_reference, spec.task)
         choice = measured(request, found, target, probe, writer, say)
     else:
         choice = for_device(request, found, target, target.gpu, writer)
@@ -161,14 +162,14 @@ def _engine(
     return EngineInfo(kept.backend, kept.version, processor(), fallbacks=others)
 
 
-def _probe(images: Split, reference: Reference, run: Any) -> Probe:
+def _probe(images: Split, reference: Reference, run: Any, task: str) -> Probe:
     few = images.calibration[:_FAITHFUL_IMAGES]
     singles = list(SingleImages(few, reference.preprocess))
     outputs = [{k: np.array(v[0]) for k, v in run(single).items()} for single in singles]
     sizes = (1,) if reference.preprocess.pad else (1, 8)
     frame = images.calibration[0].read()
     batches = [reference.preprocess([frame] * size).inputs for size in sizes]
-    return Probe(singles, outputs, batches)
+    return Probe(singles, outputs, batches, TASKS[task].decisions)
 
 
 def _drift(

@@ -8,14 +8,14 @@ from pathlib import Path
 from engines import report, report_data
 from engines.bundle_writer import BundleWriter
 from engines.candidates import Candidate
-from export.answers import Answer
 from export.calibration_limits import said
 from export.outcome import Built
 from export.precision_choice import Searched
 from export.request import Request
 from export.typed import Typed
 from runtime.drift.formats import to_json
-from runtime.postprocess import classify
+from runtime.preprocess import Batch
+from runtime.tasks import TASKS, Answer, Entry
 
 _EXAMPLES = 6
 _SHOWN_SCORE = 0.5
@@ -140,14 +140,8 @@ def _examples(
     return tuple(examples)
 
 
-def _predictions(
-    task: str, answer: Answer, labels: Sequence[str]
-) -> tuple[report_data.Prediction, ...]:
-    if task == "classification":
-        top = classify(answer.outputs["logits"][None], labels)[0].top[:3]
-        return tuple(report_data.Prediction(g.label, g.probability) for g in top)
-    found = answer.detections(labels, _SHOWN_SCORE)
-    return tuple(
-        report_data.Prediction(label, float(score), tuple(map(float, box)))  # type: ignore[arg-type]
-        for label, score, box in zip(found.labels, found.scores, found.boxes, strict=True)
-    )
+def _predictions(task: str, answer: Answer, labels: Sequence[str]) -> tuple[Entry, ...]:
+    outputs = {name: value[None] for name, value in answer.outputs.items()}
+    batch = Batch({}, [answer.frame_size], [answer.region])
+    found = TASKS[task].predict(outputs, batch, labels, _SHOWN_SCORE)[0]
+    return tuple(found.entries())

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from export.zoo import FAMILIES
 from runtime import Preprocess
+from runtime.tasks import TASKS
+from shapes.datasets import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_FILE = ROOT / "models.yaml"
 Precision = Literal["fp32", "fp16", "int8"]
-FamilyName = Literal["vit", "swin", "detr"]
-_FAMILIES = get_args(FamilyName)
 
 
 class SpecError(ValueError):
@@ -26,6 +35,12 @@ class SpecError(ValueError):
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def _one_of(value: str, known: Iterable[str]) -> str:
+    if value not in known:
+        raise ValueError(f"use one of {', '.join(known)}")
+    return value
 
 
 class Weights(_Record):
@@ -57,8 +72,13 @@ class Calibration(_Record):
     images: int = Field(default=128, ge=1)
     held_out: int = Field(default=256, ge=1)
     seed: int = 0
-    rendered: Literal["classification", "detection"] | None = None
+    rendered: str | None = None
     method: Literal["minmax", "percentile", "mse", "entropy", "output_mse"] = "minmax"
+
+    @field_validator("rendered")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return value if value is None else _one_of(value, DATASETS)
 
 
 class KeepFloat(_Record):
@@ -80,16 +100,21 @@ class ModelSpec(_Record):
     """
 
     name: str
-    family: FamilyName
-    task: Literal["classification", "detection"]
+    family: str
+    task: str
     config: dict[str, Any]
     weights: Weights
     preprocess: Preprocess
     preprocess_by_convention: dict[Literal["timm", "torchvision"], Preprocess] = {}
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     calibration: Calibration = Calibration()
     drift: dict[Precision, dict[str, float]]
     keep_float: tuple[KeepFloat, ...] = ()
+
+    @field_validator("family", "task")
+    @classmethod
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        return _one_of(value, FAMILIES if info.field_name == "family" else TASKS)
 
     @field_validator("preprocess", mode="before")
     @classmethod
@@ -134,10 +159,10 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
         line = _line(tree, (extra,))
         raise SpecError(f"{path.name}, line {line}: unknown key `{extra}`; use families or models")
     families = data.get("families") or {}
-    for extra in sorted(families.keys() - set(_FAMILIES)):
+    for extra in sorted(families.keys() - set(FAMILIES)):
         line = _line(tree, ("families", extra))
         raise SpecError(
-            f"{path.name}, line {line}: unknown family `{extra}`; use {', '.join(_FAMILIES)}"
+            f"{path.name}, line {line}: unknown family `{extra}`; use {', '.join(FAMILIES)}"
         )
     return {
         name: _record(path, tree, name, record, families) for name, record in data["models"].items()

@@ -11,11 +11,12 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+import export.attention  # noqa: F401  registers `torch.ops.vitrine`
 from export.dead_tokens import drop_dead_tokens
 from export.graph_names import name_attentions, name_linears, restore_names
 from export.operators import DOMAIN, VERSION, caller, local_functions
 from export.simplify import simplify
-from export.zoo import Family
+from export.zoo.family import Family
 
 OPSET = 20  # the highest that TensorRT 10.3 (JetPack 6) reads
 

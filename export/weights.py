@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import logging
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
 from export.processor_config import preprocess_from
 from export.spec import ROOT, ModelSpec, SpecError
 from export.weight_files import WeightsError, locate, read_json, read_state, weight_file
-from export.zoo import FAMILIES
+from export.zoo import find_family
 from export.zoo.family import StateDict
 from runtime import Preprocess
 
@@ -31,7 +27,7 @@ class Reference:
     """The PyTorch model that every engine is measured against.
 
     Attributes:
-        module: `transformers` module, float32, eval mode.
+        module: of the model's family, float32, eval mode.
         preprocess: the preprocessing these weights were trained with.
         labels: class names by index.
         source: for the manifest: where the weights came from, their sha256 and naming.
@@ -55,9 +51,10 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     Raises:
         WeightsError: nothing there, not readable, or tensors missing, surplus or misshapen.
     """
+    _check_config(spec)
     if weights == "random":
         torch.manual_seed(seed)
-        module = _build(spec).eval()
+        module = find_family(spec.family).reference.build(spec.config).float().eval()
         return Reference(
             module, spec.preprocess, spec.labels, {"weights": "random", "seed": seed, "sha256": ""}
         )
@@ -88,76 +85,44 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     )
 
 
-def _config(spec: ModelSpec, overrides: Mapping[str, Any]) -> Any:
-    """The family's configuration; `transformers` itself would keep a misspelt key silently."""
-    known = transformers.AutoConfig.for_model(spec.family)
-    for key in spec.config:
-        if not hasattr(known, key):
-            near = difflib.get_close_matches(key, vars(known), n=1)
-            raise SpecError(
-                f"models.yaml: `config.{key}` of {spec.name} is not a setting of a {spec.family}"
-                + (f"; did you mean `{near[0]}`?" if near else f"; see {type(known).__name__}")
-            )
-    return transformers.AutoConfig.for_model(spec.family, **{**spec.config, **overrides})
+def _check_config(spec: ModelSpec) -> None:
+    """Refuses a key that is no setting: `transformers` itself would keep a misspelt one silently.
 
-
-def _build(spec: ModelSpec) -> nn.Module:
-    config = _config(spec, {})
-    auto = getattr(transformers, FAMILIES[spec.family].auto_class)
-    module: nn.Module = auto.from_config(config)
-    return module.float()
+    Raises:
+        SpecError: names the nearest setting.
+    """
+    known = find_family(spec.family).reference.settings()
+    for key in spec.config.keys() - known:
+        near = difflib.get_close_matches(key, known, n=1)
+        raise SpecError(
+            f"models.yaml: `config.{key}` of {spec.name} is not a setting of a {spec.family}; "
+            + (f"did you mean `{near[0]}`?" if near else f"it has {', '.join(sorted(known))}")
+        )
 
 
 def _to_hugging_face(spec: ModelSpec, state: StateDict) -> tuple[str, StateDict]:
-    for convention in FAMILIES[spec.family].conventions:
+    for convention in find_family(spec.family).conventions:
         if convention.marker in state:
             return convention.name, convention.convert(state)
     return "Hugging Face", state
 
 
 def _fill(spec: ModelSpec, state: StateDict, overrides: dict[str, Any], file: Path) -> nn.Module:
-    config = _config(spec, overrides)
-    auto = getattr(transformers, FAMILIES[spec.family].auto_class)
-    model_class = auto._model_mapping[type(config)]
     state = {name: tensor.float() for name, tensor in state.items() if tensor.is_floating_point()}
-    with _quiet():
-        # `transformers` renames what its older releases called otherwise.
-        module, info = model_class.from_pretrained(
-            None, config=config, state_dict=state, output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )  # fmt: skip
-    wrong = {
-        "missing": sorted(info["missing_keys"]),
-        "surplus": sorted(info["unexpected_keys"]),
-        "misshapen": sorted(
-            f"{name} {tuple(found)} not {tuple(wanted)}"
-            for name, found, wanted in info["mismatched_keys"]
-        ),
-    }
-    if any(wrong.values()):
-        found = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in wrong.items() if v)
+    reference = find_family(spec.family).reference
+    module, wrong = reference.fill({**spec.config, **overrides}, state)
+    if any(wrong):
+        by_kind = wrong._asdict().items()
+        found = "; ".join(f"{len(v)} {kind}: {_some(v)}" for kind, v in by_kind if v)
         raise WeightsError(
             f"{file.name} is not {spec.name}'s: {found}; choose the --model these weights belong to"
         )
-    filled: nn.Module = module.float()
-    return filled
+    return module.float()
 
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without `transformers`' progress bar and report: `_fill` says it in one line."""
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity(logging.CRITICAL)
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
 
 
 def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
@@ -169,7 +134,8 @@ def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
             f"{folder} holds a {config['model_type']}, {spec.name} is a {spec.family}; choose the "
             "--model these weights belong to"
         )
-    settings["config"] = {k: config[k] for k in ("layer_norm_eps",) if k in config}
+    known = find_family(spec.family).reference.settings()
+    settings["config"] = {k: config[k] for k in ("layer_norm_eps",) if k in config and k in known}
     names = config.get("id2label")
     if isinstance(names, dict) and len(names) == len(spec.labels):
         settings["labels"] = tuple(str(names[key]) for key in sorted(names, key=int))

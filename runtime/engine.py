@@ -17,11 +17,12 @@ from runtime.closing import Closing
 from runtime.errors import EngineError, GoldenProbeError, one_line
 from runtime.in_use import InUse
 from runtime.manifest import Manifest
-from runtime.model import Model, Prediction
+from runtime.model import Model
 from runtime.observer import Observer, guarded, in_callback
 from runtime.preprocess import Frame
 from runtime.proof import Proof
 from runtime.reverify import Reverifier
+from runtime.tasks import Prediction
 
 _log = logging.getLogger("vitrine.engine")
 

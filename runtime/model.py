@@ -17,13 +17,11 @@ from runtime.errors import EngineError
 from runtime.inputs import check_finite, check_inputs
 from runtime.manifest import Manifest
 from runtime.pixels import Frame, check_frames
-from runtime.postprocess import Classification, Detections, classify, detect
 from runtime.preprocess import Batch, Prepared
+from runtime.tasks import TASKS, Prediction
 
 _CPU_BATCH = 8  # frames at once: more only take memory on a CPU
 _MOST_FIXED = 256  # frames that a model may insist on: what lacks is made, and takes memory
-_OUTPUTS = {"classification": ("logits",), "detection": ("logits", "pred_boxes")}  # by task
-Prediction = Classification | Detections
 
 
 class Model:
@@ -115,17 +113,7 @@ class Model:
         self, outputs: Mapping[str, npt.NDArray[Any]], batch: Batch, threshold: float
     ) -> Sequence[Prediction]:
         """The prediction of each frame of `batch`, from what `run` gave for its inputs."""
-        labels = self.manifest.labels
-        if self.manifest.task == "classification":
-            return classify(outputs["logits"], labels)
-        return detect(
-            outputs["logits"],
-            outputs["pred_boxes"],
-            batch.frame_sizes,
-            labels,
-            threshold,
-            regions=batch.regions,
-        )
+        return TASKS[self.manifest.task].predict(outputs, batch, self.manifest.labels, threshold)
 
     def hold(self) -> Model:
         """Keep the model open until `release`; `ValueError` when it is closed already."""
@@ -196,14 +184,13 @@ def _lengthened(array: npt.NDArray[Any], missing: int) -> npt.NDArray[Any]:
 
 
 def _check_outputs(manifest: Manifest) -> None:
-    if manifest.task not in _OUTPUTS:
+    if manifest.task not in TASKS:
         raise EngineError(
-            f"found task {manifest.task!r}, this runtime knows {' and '.join(_OUTPUTS)}; "
-            "update Vitrine"
+            f"found task {manifest.task!r}, this runtime knows {', '.join(TASKS)}; update Vitrine"
         )
-    names = [info.name for info in manifest.outputs]
-    if not set(_OUTPUTS[manifest.task]) <= set(names):
+    names, needed = [info.name for info in manifest.outputs], TASKS[manifest.task].outputs
+    if not set(needed) <= set(names):
         raise EngineError(
-            f"found outputs {names} for {manifest.task}, expected "
-            f"{' and '.join(_OUTPUTS[manifest.task])}; build the bundle again"
+            f"found outputs {names} for {manifest.task}, expected {' and '.join(needed)}; "
+            "build the bundle again"
         )

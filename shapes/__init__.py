@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shapes.datasets import classification, detection
+from shapes.datasets import DATASETS
+from shapes.datasets.classification import classification
+from shapes.datasets.detection import detection
 from shapes.figures import DETECTION_NAMES, NAMES
 
-__all__ = ["DETECTION_NAMES", "NAMES", "classification", "detection"]
+__all__ = ["DATASETS", "DETECTION_NAMES", "NAMES", "classification", "detection"]

@@ -10,51 +10,36 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from transformers import (
-    DetrConfig,
-    DetrForObjectDetection,
-    SwinConfig,
-    SwinForImageClassification,
-    ViTConfig,
-    ViTForImageClassification,
-)
+from transformers import PreTrainedModel
 
+from export.zoo import find_family
 from runtime import Preprocess
-from shapes.datasets import detection
-from shapes.training import classifier, detection_batches, detector, scores
+from shapes.training import classifier, detection_batches
 from shapes.training.loop import Recipe, fit
+from shapes.training.trainer import Task, Trainer, Training
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "shapes" / "checkpoints"
 HELD_OUT_SEED = 1_000_003  # of the evaluation set; a training seed must differ
 
-_MODELS = {
-    "vit": (ViTConfig, ViTForImageClassification),
-    "swin": (SwinConfig, SwinForImageClassification),
-    "detr": (DetrConfig, DetrForObjectDetection),
+TRAINERS: dict[str, Trainer] = {
+    "vit": classifier.TRAINER,
+    "swin": classifier.TRAINER,
+    "detr": detection_batches.TRAINER,
 }
+"""By family."""
 RECIPES = {
     "vit_tiny_shapes": Recipe(images=20_000, steps=4000, batch=32, rate=1e-3, decay=0.05),
     "swin_tiny_shapes": Recipe(images=20_000, steps=3000, batch=32, rate=1e-3, decay=0.05),
     "detr_tiny_shapes": Recipe(images=12_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
 }
-_HELD_OUT_IMAGES = {"classification": 4000, "detection": 1000}
 _SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable
-
-
-class Training(NamedTuple):
-    """A module about to be trained, its loss on a fresh batch, and the weights to publish."""
-
-    module: torch.nn.Module
-    loss: Callable[[], torch.Tensor]
-    weights: Callable[[], dict[str, torch.Tensor]]
 
 
 def main() -> int:
@@ -92,10 +77,11 @@ def read_record(name: str) -> dict[str, Any]:
 
 
 def build(record: dict[str, Any]) -> torch.nn.Module:
-    """Builds the randomly initialised transformers module of a record."""
-    config, module = _MODELS[record["family"]]
-    # Eager attention: torch's fused one has a slow bfloat16 backward pass on CPUs.
-    model: torch.nn.Module = module(config(**record["config"], attn_implementation="eager"))
+    """Builds the randomly initialised reference module of a record."""
+    model = find_family(record["family"]).reference.build(record["config"])
+    if isinstance(model, PreTrainedModel):
+        # torch's fused attention has a slow bfloat16 backward pass on CPUs.
+        model.set_attn_implementation("eager")
     return model
 
 
@@ -103,22 +89,10 @@ def prepare(
     record: dict[str, Any], recipe: Recipe, seed: int, resume: Path | None = None
 ) -> Training:
     """Builds the module of a record, random or with stored weights, and renders its images."""
-    preprocess = Preprocess.from_dict(record["preprocess"])
     torch.manual_seed(seed)
-    model = build(record)
-    if record["task"] == "detection":
-        grouped = detector.GroupedDetr(model)
-        if resume:
-            detector.restore(grouped, load_file(resume))
-        frames = list(detection(seed, recipe.images))
-        loss = detection_batches.batch_loss(grouped, preprocess, frames, recipe.batch, seed)
-        return Training(grouped, loss, partial(detector.deployable, grouped))
-    images = classifier.load(seed, recipe.images)
-    if resume:
-        model.load_state_dict(load_file(resume))
-    masked = classifier.MaskedClassifier(model)
-    loss = classifier.batch_loss(masked, preprocess, images, recipe.batch, seed)
-    return Training(masked, loss, model.state_dict)
+    model, preprocess = build(record), Preprocess.from_dict(record["preprocess"])
+    weights = load_file(resume) if resume else None
+    return TRAINERS[record["family"]].prepare(Task(model, preprocess, recipe, seed, weights))
 
 
 def train(
@@ -154,21 +128,16 @@ def evaluate(
         seed: the set of renders.
 
     Returns:
-        The metric's name ("top1" or "ap50") with its value in 0..1, the number of images and of
-        parameters.
+        The family's figures, the number of images and of parameters.
     """
     record = read_record(name)
     preprocess = Preprocess.from_dict(record["preprocess"])
     model = build(record)
     model.load_state_dict(load_file(weights))
-    images = images or _HELD_OUT_IMAGES[record["task"]]
-    if record["task"] == "detection":
-        frames = list(detection(seed, images))
-        score = {"ap50": scores.ap50(model, preprocess, frames)}
-    else:
-        held_out = classifier.load(seed, images)
-        score = {"top1": scores.accuracy(model, preprocess, held_out)}
+    trainer = TRAINERS[record["family"]]
+    images = images or trainer.held_out
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    score = trainer.score(model, preprocess, seed, images)
     return {"parameters": parameters, "held_out_images": images, **score}
 
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from export.zoo import detr, swin, vit
-from export.zoo.family import Family
+import importlib
+from typing import TYPE_CHECKING
 
-FAMILIES: dict[str, Family] = {"vit": vit.FAMILY, "swin": swin.FAMILY, "detr": detr.FAMILY}
+if TYPE_CHECKING:
+    from export.zoo.family import Family
 
-__all__ = ["FAMILIES", "Family"]
+FAMILIES = ("vit", "swin", "detr")
+"""Each is a module of this package with a `FAMILY`."""
+
+
+def find_family(name: str) -> Family:
+    """The family of that name, one of `FAMILIES`; its module is imported when first asked for."""
+    family: Family = importlib.import_module(f"export.zoo.{name}").FAMILY
+    return family
+
+
+__all__ = ["FAMILIES", "find_family"]

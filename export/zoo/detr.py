@@ -11,6 +11,7 @@ from transformers.models.resnet.modeling_resnet import ResNetConvLayer, ResNetSh
 
 from export.zoo.attention_interface import use_fused_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
+from export.zoo.reference import FromTransformers
 
 
 def use_operators(model: nn.Module) -> None:
@@ -102,7 +103,7 @@ def _from_hub(state: Mapping[str, Tensor]) -> StateDict:
 
 
 FAMILY = Family(
-    auto_class="AutoModelForObjectDetection",
+    reference=FromTransformers("detr", "AutoModelForObjectDetection"),
     outputs=("logits", "pred_boxes"),
     ragged=True,
     use_operators=use_operators,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from export.zoo.reference import ReferenceClass
+
 StateDict = dict[str, Tensor]
 
 
@@ -31,19 +33,19 @@ class Family:
     """A family of models that share a reference class.
 
     Attributes:
-        auto_class: the `transformers` Auto class that builds the reference.
-        outputs: names of the graph outputs, attributes of the reference's return value.
+        reference: builds the reference.
+        outputs: names of the graph outputs, keys of what the reference returns.
         ragged: whether images of one batch may differ in size, so that the graph takes a
             `pixel_mask` and its height and width are dynamic.
         use_operators: puts the `vitrine` operators into a reference module, in place.
-        conventions: the tensor namings this family understands besides Hugging Face's.
+        conventions: the tensor namings this family understands besides the reference's own.
     """
 
-    auto_class: str
+    reference: ReferenceClass
     outputs: tuple[str, ...]
     ragged: bool
     use_operators: Callable[[nn.Module], None]
-    conventions: tuple[Convention, ...]
+    conventions: tuple[Convention, ...] = ()
 
 
 def split_qkv(name: str, tensor: Tensor, targets: tuple[str, str, str]) -> StateDict:

@@ -13,6 +13,7 @@ from transformers.models.swin.modeling_swin import SwinLayer
 from export.attention import window_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
 from export.zoo.patches import LinearPatches
+from export.zoo.reference import FromTransformers
 
 
 class WindowedLayer(nn.Module):
@@ -171,7 +172,7 @@ def _from_torchvision(state: Mapping[str, Tensor]) -> StateDict:
 
 
 FAMILY = Family(
-    auto_class="AutoModelForImageClassification",
+    reference=FromTransformers("swin", "AutoModelForImageClassification"),
     outputs=("logits",),
     ragged=False,
     use_operators=use_window_attention,

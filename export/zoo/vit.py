@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from export.zoo.attention_interface import use_fused_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
 from export.zoo.patches import LinearPatches
+from export.zoo.reference import FromTransformers
 
 
 def use_vit_operators(model: nn.Module) -> None:
@@ -74,7 +75,8 @@ def _convert(state: Mapping[str, Tensor], top: dict[str, str], block: str) -> St
     return converted
 
 
-def _from_timm(state: Mapping[str, Tensor]) -> StateDict:
+def from_timm(state: Mapping[str, Tensor]) -> StateDict:
+    """A timm ViT's tensors under the reference's names."""
     return _convert(state, _TIMM, r"blocks\.(\d+)\.")
 
 
@@ -83,12 +85,12 @@ def _from_torchvision(state: Mapping[str, Tensor]) -> StateDict:
 
 
 FAMILY = Family(
-    auto_class="AutoModelForImageClassification",
+    reference=FromTransformers("vit", "AutoModelForImageClassification"),
     outputs=("logits",),
     ragged=False,
     use_operators=use_vit_operators,
     conventions=(
-        Convention("timm", "patch_embed.proj.weight", _from_timm),
+        Convention("timm", "patch_embed.proj.weight", from_timm),
         Convention("torchvision", "conv_proj.weight", _from_torchvision),
     ),
 )

@@ -1,79 +1,65 @@
-"""Average precision as COCO defines it, with image weights so that a bootstrap is cheap.
-
-Precision is made non-increasing in recall and averaged at the recalls 0, 0.01 ... 1; classes
-without ground truth do not count. Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in
-Context" (2014), and its evaluation server. Unlike the reference implementation, recalls are
-compared as whole numbers, not as rounded quotients.
-"""
+"""Drift of a detector: its boxes against PyTorch's, and both against the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.matching import THRESHOLDS, ClassMatches
+from runtime.drift.average_precision import average_precision, mean_overlap
+from runtime.drift.matching import Boxes, match
+from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped, check_finite
 
-_RECALL_STEPS = 100
+REFERENCE_SCORE = 0.5
+"""The reference's detections of at least this score are the ground truth of ap*_vs_reference."""
 
-
-def average_precision(
-    matches: Sequence[ClassMatches], counts: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """AP of weighted image sets at each IoU of `THRESHOLDS`, averaged over classes.
-
-    Args:
-        matches: from `match`.
-        counts: (rows, N), whole numbers: how often each image is in the set.
-
-    Returns:
-        (rows, 10), of which the first column is AP50 and the mean is AP at IoU 0.50:0.95; NaN
-        where a set has no ground truth.
-    """
-    total = np.zeros((len(counts), len(THRESHOLDS)))
-    classes = np.zeros((len(counts), 1))
-    for found in matches:
-        truths = (counts @ found.truths)[:, None]
-        weights = counts[:, found.images]
-        seen = weights.cumsum(1)
-        for column, hits in enumerate(found.hits):
-            total[:, column] += _interpolated(weights, seen, hits, truths)
-        classes += truths > 0
-    return np.where(classes > 0, total / np.maximum(classes, 1), np.nan)
+METRICS = {
+    "ap50_vs_reference": Metric("AP50 against PyTorch's boxes", True),
+    "ap_vs_reference": Metric("AP50:95 against PyTorch's boxes", True),
+    "box_iou": Metric("IoU of matched boxes, mean", True),
+    "ap50_drop": Metric("AP50 drop", False, DROP, True),
+    "ap_drop": Metric("AP50:95 drop", False, DROP, True),
+}
 
 
-def mean_overlap(
-    matches: Sequence[ClassMatches], counts: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Mean IoU of the matched detections of weighted image sets (rows, N): (rows,); NaN if none."""
-    total, number = np.zeros(len(counts)), np.zeros(len(counts))
-    for found in matches:
-        weights = counts[:, found.images]
-        total += weights @ found.overlaps
-        number += weights @ found.hits[0]
-    return np.where(number > 0, total / np.where(number > 0, number, 1), np.nan)
+@dataclass(frozen=True)
+class _Confident:
+    """The ground truth that a reference stands for."""
+
+    boxes: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
+    indices: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, found: Boxes) -> _Confident:
+        sure = np.asarray(found.scores) >= REFERENCE_SCORE
+        return cls(found.boxes[sure], found.scores[sure], found.indices[sure])
 
 
-def _interpolated(
-    weights: npt.NDArray[np.float64],
-    seen: npt.NDArray[np.float64],
-    hits: npt.NDArray[np.bool_],
-    truths: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """The 101-point AP of one class (rows,), 0 without truths.
+def estimate(
+    reference: Sequence[Boxes], candidate: Sequence[Boxes], labels: Any, seed: int
+) -> dict[str, Estimate]:
+    """See `metric.Estimator`; labels are `Boxes` too, whose scores are not read."""
+    for name in ("boxes", "scores"):
+        values = [np.ravel(getattr(found, name)).sum(keepdims=True) for found in reference]
+        check_finite(f"reference {name}", np.stack(values))
+    found = match(candidate, [_Confident.of(image) for image in reference])
+    labelled = None if labels is None else (match(reference, labels), match(candidate, labels))
 
-    Shapes: weights and their running sum (rows, D), hits (D,), truths (rows, 1).
-    """
-    if not hits.any():
-        return np.zeros(len(weights))
-    # Precision peaks and recall rises at hits only, so the other columns need not be looked at.
-    right = weights[:, hits].cumsum(1)
-    precision = right / np.maximum(seen[:, hits], 1)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    # Each detection is worth its envelope at the recall steps that it is the first to reach; the
-    # first one also reaches recall 0. The quotient of whole numbers is exact where it is whole.
-    reached = np.floor(_RECALL_STEPS * right / np.maximum(truths, 1))
-    steps = np.diff(reached, axis=1, prepend=-1)
-    ap: npt.NDArray[np.float64] = (envelope * steps).sum(1) / (_RECALL_STEPS + 1)
-    return np.where(truths[:, 0] > 0, ap, 0.0)
+    def statistics(counts: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+        ap = average_precision(found, counts)
+        rows = {
+            "ap50_vs_reference": ap[:, 0],
+            "ap_vs_reference": ap.mean(1),
+            "box_iou": mean_overlap(found, counts),
+        }
+        if labelled is not None:
+            before, after = labelled
+            drop = average_precision(before, counts) - average_precision(after, counts)
+            rows |= {"ap50_drop": drop[:, 0], "ap_drop": drop.mean(1)}
+        return rows
+
+    return bootstrapped(statistics, len(reference), METRICS, seed)

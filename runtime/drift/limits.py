@@ -5,49 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from runtime.drift.intervals import Interval
+from runtime.drift.metric import Metric
+from runtime.tasks import TASKS
 
-_SHARE = Interval(0.0, 1.0)
-_DROP = Interval(-1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a metric means and how its limit is read.
-
-    Attributes:
-        title: for people.
-        at_least: True where the limit is a minimum, False where it is a maximum.
-        bounds: all values that the metric can take.
-        needs_labels: True where it is measured only on labelled images.
-        method: how its interval is made: "wilson" (a share of images), "paired" (a difference of
-            two shares) or "bootstrap" over images.
-    """
-
-    title: str
-    at_least: bool
-    bounds: Interval = _SHARE
-    needs_labels: bool = False
-    method: Literal["wilson", "paired", "bootstrap"] = "bootstrap"
-
-
-METRICS: dict[str, dict[str, Metric]] = {
-    "classification": {
-        "top1_agreement": Metric("Top-1 agreement with PyTorch", True, method="wilson"),
-        "logit_cosine": Metric("Cosine of the logits, mean", True, Interval(-1.0, 1.0)),
-        "top1_accuracy_drop": Metric("Top-1 accuracy drop", False, _DROP, True, "paired"),
-    },
-    "detection": {
-        "ap50_vs_reference": Metric("AP50 against PyTorch's boxes", True),
-        "ap_vs_reference": Metric("AP50:95 against PyTorch's boxes", True),
-        "box_iou": Metric("IoU of matched boxes, mean", True),
-        "ap50_drop": Metric("AP50 drop", False, _DROP, True),
-        "ap_drop": Metric("AP50:95 drop", False, _DROP, True),
-    },
-}
+METRICS = {name: task.drift.metrics for name, task in TASKS.items()}
 """Task -> metric name -> metric, in the order of a report."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from runtime.model import Prediction
 from runtime.preprocess import Frame
+from runtime.tasks import Prediction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runtime import Preprocess
-from shapes.datasets import classification_image
+from shapes.datasets.classification import classification_image
 from shapes.scene import FRAME_SIDE
+from shapes.training.trainer import Task, Trainer, Training, tensors
 
 _GRID = 8  # tokens a side at the end of both classifiers
 _CELL = FRAME_SIDE // _GRID
@@ -80,6 +81,30 @@ def batch_loss(
         return by_class + functional.binary_cross_entropy_with_logits(mask_logits, wanted)
 
     return loss
+
+
+def _prepare(task: Task) -> Training:
+    images = load(task.seed, task.recipe.images)
+    if task.weights is not None:
+        task.model.load_state_dict(task.weights)
+    masked = MaskedClassifier(task.model)
+    loss = batch_loss(masked, task.preprocess, images, task.recipe.batch, task.seed)
+    return Training(masked, loss, task.model.state_dict)
+
+
+@torch.no_grad()
+def accuracy(model: Any, preprocess: Preprocess, seed: int, count: int) -> dict[str, float]:
+    """Top-1 accuracy on the first `count` images of a set, computed in float32."""
+    model.eval()
+    images = load(seed, count)
+    found = [
+        model(**tensors(preprocess(list(part))))["logits"].argmax(1).numpy()
+        for part in np.array_split(images.frames, -(-count // 100))
+    ]
+    return {"top1": float((np.concatenate(found) == images.labels).mean())}
+
+
+TRAINER = Trainer(_prepare, accuracy, held_out=4000)
 
 
 def _recoloured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runtime import Preprocess
+from shapes.datasets.detection import detection
 from shapes.scene import Annotated
-from shapes.training.detector import GROUPS, GroupedDetr, Predictions
+from shapes.training.detector import GROUPS, GroupedDetr, Predictions, deployable, restore
 from shapes.training.detr_loss import Targets, set_loss, token_loss
+from shapes.training.scores import ap50
+from shapes.training.trainer import Task, Trainer, Training
 
 
 class Sample(NamedTuple):
@@ -76,3 +80,15 @@ def _targets(samples: Sequence[Sample]) -> Targets:
         boxes[row, :count] = torch.from_numpy(sample.boxes)
         labels[row, :count] = torch.from_numpy(sample.labels)
     return Targets(boxes, labels, counts)
+
+
+def _prepare(task: Task) -> Training:
+    grouped = GroupedDetr(task.model)
+    if task.weights is not None:
+        restore(grouped, dict(task.weights))
+    frames = list(detection(task.seed, task.recipe.images))
+    loss = batch_loss(grouped, task.preprocess, frames, task.recipe.batch, task.seed)
+    return Training(grouped, loss, functools.partial(deployable, grouped))
+
+
+TRAINER = Trainer(_prepare, ap50, held_out=1000)

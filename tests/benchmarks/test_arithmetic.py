@@ -15,14 +15,14 @@ from export.lowering.cpu import lowered
 from export.spec import find_model, load_models
 from export.to_onnx import onnx_from_module
 from export.weights import load_reference
-from export.zoo import FAMILIES
+from export.zoo import find_family
 
 
 @cache
 def vit() -> ir.Model:
     spec = find_model("vit_tiny_shapes", load_models())
     module = load_reference(spec).module
-    return lowered(onnx_from_module(module, FAMILIES[spec.family], *spec.trace_size))
+    return lowered(onnx_from_module(module, find_family(spec.family), *spec.trace_size))
 
 
 @pytest.mark.parametrize("batch", [1, 8])

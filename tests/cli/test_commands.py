@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from runtime import Engine
-from shapes import datasets
+from shapes.datasets.classification import classification_image
+from shapes.datasets.detection import detection_image
 from tests.cli.conftest import Outcome, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def test_build_writes_the_bundle_of_the_design(bundle: Path) -> None:
 
 
 def test_predictions_are_right(bundle: Path) -> None:
-    portraits = [datasets.classification_image(99, index) for index in range(64)]
+    portraits = [classification_image(99, index) for index in range(64)]
     with Engine.load(bundle) as engine:
         found = [p.top[0].class_index for p in engine([p.frame for p in portraits])]
     right = np.mean([f == p.label for f, p in zip(found, portraits, strict=True)])
@@ -85,7 +86,7 @@ def test_drift_says_no_to_a_limit_that_cannot_hold(bundle: Path, tmp_path: Path)
 
 def test_drift_needs_enough_images(bundle: Path, tmp_path: Path) -> None:
     for index in range(3):
-        frame = datasets.classification_image(5, index).frame
+        frame = classification_image(5, index).frame
         Image.fromarray(frame).save(tmp_path / f"{index}.png")
     outcome = run("drift", bundle, "--images", tmp_path)
     assert outcome.code == 1
@@ -122,7 +123,7 @@ def test_detr_auto_build_finds_objects(tmp_path: Path) -> None:
         "--out", tmp_path, "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    scene = datasets.detection_image(99, 0)
+    scene = detection_image(99, 0)
     path = tmp_path / "scene.png"
     Image.fromarray(scene.frame).save(path)
     (entry,) = run("run", outcome.json["bundle"], path, "--json").json["predictions"]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.soak import BadCamera, Checked, Report, soak
 from runtime.pipeline import Result
-from runtime.postprocess import Classification, Guess
+from runtime.tasks.classification import Classification, Guess
 
 SECONDS = 120.0
 

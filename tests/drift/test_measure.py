@@ -40,7 +40,7 @@ def test_equal_logits_pass() -> None:
     reference = logits(400)
     limits = {"top1_agreement": 0.99, "logit_cosine": 0.9999, "top1_accuracy_drop": 0.01}
     report = measure(
-        "classification", {"logits": reference}, reference, labels=np.zeros(400, int), limits=limits
+        "classification", reference, reference, labels=np.zeros(400, int), limits=limits
     )
     found = by_name(report)
     assert report.verdict == "pass"
@@ -113,7 +113,7 @@ def test_zero_logits_are_alike_only_to_zero_logits() -> None:
         (logits(3), logits(2), None, "2 images in candidate"),
         (logits(3), logits(3), [1], "1 images in labels"),
         (logits(3), logits(3, 5), None, r"shape \(3, 5\)"),
-        ({"boxes": logits(3)}, logits(3), None, "one named 'logits'"),
+        (logits(3)[0], logits(3)[0], None, r"logits of shape \(10,\)"),
         (logits(3) * np.nan, logits(3), None, "reference logits of 3 images"),
     ],
 )

@@ -11,7 +11,10 @@ from engines.candidates import Candidate, NoFaithfulEngineError, Probe, choose, 
 from engines.faithfulness import compare
 from engines.latency import Latency
 from runtime.backends import open_session
+from runtime.tasks import TASKS
 from tests.engines.conv_graph import save_patch_graph
+
+DECISIONS = TASKS["classification"].decisions
 
 
 def probe(path: Path) -> Probe:
@@ -22,7 +25,7 @@ def probe(path: Path) -> Probe:
     session = open_session("onnxruntime", path, faithful=True)
     reference = [{"logits": session.run(image)["logits"][0]} for image in images]
     session.close()
-    return Probe(images, reference, [images[0]])
+    return Probe(images, reference, [images[0]], DECISIONS)
 
 
 def measured(path: Path) -> dict[str, Candidate]:
@@ -115,7 +118,7 @@ def rows(*best: int) -> list[dict[str, np.ndarray]]:
 
 def test_agreement_and_margin_follow_mcnemar() -> None:
     truth, written = rows(0, 1, 2, 3), rows(0, 1, 2, 0)
-    found = compare(rows(0, 1, 3, 0), written, truth)
+    found = compare(rows(0, 1, 3, 0), written, truth, DECISIONS)
     assert (found.agreement, found.semantics_agreement) == (0.5, 0.75)
     assert found.margin == pytest.approx(1.96 * 1 / 4)  # one decision of four differs
 
@@ -126,7 +129,7 @@ def test_losing_agreement_beyond_chance_is_an_obstacle() -> None:
     # the same direction but for the winner: cosine stays above 0.99
     near = {"logits": np.array([1.0, 1.001, 0.5, 0.5], np.float32)}
     base = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
-    found = compare([near] * n, [base] * n, truth)
+    found = compare([near] * n, [base] * n, truth, DECISIONS)
     assert found.cosine > 0.999
     # All hundred are lost: 1 - 0.196 is more than the sampling error explains.
     assert "agrees with PyTorch" in found.obstacle
@@ -134,4 +137,4 @@ def test_losing_agreement_beyond_chance_is_an_obstacle() -> None:
 
 def test_nan_is_never_faithful() -> None:
     broken = [{"logits": np.full(4, np.nan, np.float32)}]
-    assert "cosine" in compare(broken, rows(0), rows(0)).obstacle
+    assert "cosine" in compare(broken, rows(0), rows(0), DECISIONS).obstacle

@@ -9,7 +9,8 @@ from drawing import COLOURS, annotate, describe
 from PIL import Image
 
 from runtime.pipeline import Result
-from runtime.postprocess import Classification, Detections, Guess
+from runtime.tasks.classification import Classification, Guess
+from runtime.tasks.detection import Detections
 
 LEFT, TOP, RIGHT, BOTTOM = BOX = (40, 60, 120, 140)
 

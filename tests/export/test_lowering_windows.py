@@ -23,7 +23,7 @@ from export.lowering.windows import window_order
 from export.spec import find_model, load_models
 from export.to_onnx import onnx_from_module
 from export.weights import load_reference
-from export.zoo import FAMILIES
+from export.zoo import find_family
 
 random = np.random.default_rng(0)
 
@@ -117,7 +117,7 @@ def test_a_lowered_swin_answers_as_pytorch(
 def test_a_trained_swin_answers_as_pytorch() -> None:
     spec = find_model("swin_tiny_shapes", load_models())
     reference = load_reference(spec, None, 0)
-    portable = onnx_from_module(reference.module, FAMILIES["swin"], *spec.trace_size)
+    portable = onnx_from_module(reference.module, find_family("swin"), *spec.trace_size)
     pixels = torch.randn(3, 3, *spec.trace_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = reference.module(pixel_values=pixels)["logits"].numpy()

@@ -87,7 +87,9 @@ def test_as_in_calibration(
     noise = np.random.default_rng(0).integers(0, 256, (61, 97, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file)
     settings = Calibration(images=1, seed=0, method="minmax")
-    (calibrated,) = SingleImages(split(settings, tmp_path / "images", 1, 0).calibration, preprocess)
+    (calibrated,) = SingleImages(
+        split(settings, tmp_path / "images", 1, 0, "classification").calibration, preprocess
+    )
     way(bundle, file)
     given = fed[-1]
     assert given.keys() == calibrated.keys()

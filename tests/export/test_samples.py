@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.samples import Split, Truth, read_folder_labels, split
+from export.samples import Split, split
 from export.spec import Calibration
 from runtime import EngineError
+from runtime.tasks import TASKS
+from runtime.tasks.detection import TrueBoxes
 
 
 @pytest.fixture
@@ -30,8 +32,14 @@ def names(chosen: Split) -> tuple[list[str], list[str]]:
     return [s.name for s in chosen.calibration], [s.name for s in chosen.held_out]
 
 
-def choose(folder: Path, images: int = 4, seed: int = 0, held_out: int = 256) -> Split:
-    return split(Calibration(held_out=held_out), folder, images, seed)
+def choose(
+    folder: Path,
+    images: int = 4,
+    seed: int = 0,
+    held_out: int = 256,
+    task: str = "classification",
+) -> Split:
+    return split(Calibration(held_out=held_out), folder, images, seed, task)
 
 
 def test_the_same_seed_gives_the_same_split(folder: Path) -> None:
@@ -99,14 +107,14 @@ def test_boxes_are_read_from_json(folder: Path) -> None:
         {"file": "01.jpg", "boxes": []},
     ]
     (folder / "boxes.json").write_text(json.dumps(records))
-    found = {s.name: s.label for s in choose(folder, images=11).calibration}
+    found = {s.name: s.label for s in choose(folder, images=11, task="detection").calibration}
     truth = found["00.jpg"]
-    assert isinstance(truth, Truth)
+    assert isinstance(truth, TrueBoxes)
     np.testing.assert_array_equal(truth.boxes, [[1, 2, 3, 4], [0, 0, 9.5, 9]])
     assert truth.indices.tolist() == [7, 1]
     assert truth.scores.tolist() == [1, 1]
     empty = found["01.jpg"]
-    assert isinstance(empty, Truth)
+    assert isinstance(empty, TrueBoxes)
     assert empty.boxes.shape == (0, 4)
     assert found["03.jpg"] is None
 
@@ -117,17 +125,17 @@ def test_boxes_are_read_from_json(folder: Path) -> None:
 def test_a_damaged_boxes_file_is_one_clear_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "boxes.json").write_text(text)
     with pytest.raises(EngineError, match=r"boxes\.json.* does not hold boxes.*expected") as caught:
-        read_folder_labels(tmp_path)
+        TASKS["detection"].read_truths(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_labels_of_another_task_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text('{"somebody": "else"}')
-    assert read_folder_labels(tmp_path, "classification") == {}
+    assert TASKS["classification"].read_truths(tmp_path) == {}
     (tmp_path / "labels.csv").write_text("file,index\na.png,3\n")
-    assert read_folder_labels(tmp_path, "classification") == {"a.png": 3}
+    assert TASKS["classification"].read_truths(tmp_path) == {"a.png": 3}
     with pytest.raises(EngineError, match=r"boxes\.json"):
-        read_folder_labels(tmp_path, "detection")
+        TASKS["detection"].read_truths(tmp_path)
 
 
 def test_a_folder_of_nothing_but_damage_is_refused(tmp_path: Path) -> None:
@@ -138,13 +146,13 @@ def test_a_folder_of_nothing_but_damage_is_refused(tmp_path: Path) -> None:
 
 def test_no_folder_and_nothing_to_render_is_refused() -> None:
     with pytest.raises(EngineError, match="pass --calibration DIR"):
-        split(Calibration(), None, 4, 0)
+        split(Calibration(), None, 4, 0, "classification")
 
 
 @pytest.mark.parametrize("task", ["classification", "detection"])
 def test_rendered_images_repeat_and_do_not_overlap(task: str) -> None:
     settings = Calibration(rendered=task, held_out=3)
-    first, again, other = (split(settings, None, 3, seed) for seed in (0, 0, 1))
+    first, again, other = (split(settings, None, 3, seed, task) for seed in (0, 0, 1))
     assert first.disjoint
     assert first.digest == again.digest != other.digest
     pixels = {s.read().tobytes() for s in [*first.calibration, *first.held_out]}

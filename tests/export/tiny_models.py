@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 
-from export.zoo import FAMILIES, Family
+from export.zoo import find_family
+from export.zoo.family import Family
 
 _RESNET = {
     "model_type": "resnet",
@@ -32,12 +32,11 @@ class Tiny:
 
     @property
     def family(self) -> Family:
-        return FAMILIES[self.family_name]
+        return find_family(self.family_name)
 
     def module(self, seed: int = 0) -> nn.Module:
         """A reference module in eval mode with random weights."""
-        config = transformers.AutoConfig.for_model(self.family_name, num_labels=7, **self.config)
-        module = getattr(transformers, self.family.auto_class).from_config(config).eval()
+        module = self.family.reference.build({"num_labels": 7, **self.config}).eval()
         randomise(module, seed)
         return module
 

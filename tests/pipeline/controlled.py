@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from runtime import Engine
 from runtime.pipeline import Result
-from runtime.postprocess import Classification
 from runtime.sources import Source
+from runtime.tasks.classification import Classification
 
 LONG = 20.0  # seconds after which something that should have happened has not
 

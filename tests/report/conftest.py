@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.report_data import EngineRow, Example, Layer, Prediction, ReportData, Step
+from engines.report_data import EngineRow, Example, Layer, ReportData, Step
 from runtime.drift.intervals import Interval, wilson
 from runtime.drift.verdict import DriftReport, judge
+from runtime.tasks import Entry
 
 LINEARS = (
     "attention.attention.query",
@@ -53,11 +54,11 @@ def layers() -> tuple[Layer, ...]:
     return (*found, Layer("classifier", "Gemm", "fp32", "head: kept float by the preset"))
 
 
-def guesses(seed: int, first: str) -> tuple[Prediction, ...]:
+def guesses(seed: int, first: str) -> tuple[Entry, ...]:
     generator = np.random.default_rng(seed)
     scores = np.sort(generator.dirichlet([8, 1, 0.5]))[::-1]
     labels = (first, "Windsor tie", "bow tie, bow-tie, bowtie and something rather long")
-    return tuple(Prediction(a, float(b)) for a, b in zip(labels, scores, strict=True))
+    return tuple(Entry(a, float(b)) for a, b in zip(labels, scores, strict=True))
 
 
 @pytest.fixture
@@ -134,10 +135,10 @@ def detector() -> ReportData:
     )
     boxes: dict[str, Any] = {
         "reference": (
-            Prediction("cat", 0.98, (10, 20, 70, 90)),
-            Prediction("sofa", 0.71, (0, 40, 160, 119)),
+            Entry("cat", 0.98, (10, 20, 70, 90)),
+            Entry("sofa", 0.71, (0, 40, 160, 119)),
         ),
-        "engine": (Prediction("cat", 0.97, (11, 20, 71, 91)),),
+        "engine": (Entry("cat", 0.97, (11, 20, 71, 91)),),
     }
     return ReportData(
         "detr_tiny", "int8", "cpu", drift, examples=(Example("cats.jpg", image, **boxes),)
@@ -163,8 +164,8 @@ def hostile(classifier: ReportData) -> ReportData:
         candidates=(dataclasses.replace(CANDIDATES[0], name=bad, note=bad),),
         choice=bad,
         examples=(
-            Example(bad, image, (Prediction(bad, 0.9),), (Prediction(bad, 0.8),)),
-            Example(bad, image, (Prediction(bad, 0.9, (1, 1, 20, 20)),), ()),
+            Example(bad, image, (Entry(bad, 0.9),), (Entry(bad, 0.8),)),
+            Example(bad, image, (Entry(bad, 0.9, (1, 1, 20, 20)),), ()),
         ),
         provenance=((bad, bad),),
     )

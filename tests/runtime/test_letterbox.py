@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from runtime import Engine, Preprocess
 from runtime.manifest import TensorInfo
-from runtime.postprocess import detect
+from runtime.tasks.detection import detect
 from tests.runtime.bundles import DETECTOR, solid, write_bundle
 
 LETTERBOX = Preprocess("letterbox", 96, fill=114)

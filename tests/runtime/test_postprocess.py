@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from runtime import EngineError
-from runtime.postprocess import classify, detect
+from runtime.tasks.classification import classify
+from runtime.tasks.detection import detect
 
 
 def test_top_five_by_hand() -> None:

@@ -12,6 +12,7 @@ from runtime import Preprocess
 from shapes import train
 from shapes.training import detection_batches, detector
 from shapes.training.loop import Recipe, fit
+from shapes.training.trainer import Training
 
 
 @pytest.mark.parametrize("model", sorted(train.RECIPES))
@@ -25,7 +26,7 @@ def test_twenty_steps_lower_the_loss(model: str) -> None:
 
 
 @torch.no_grad()
-def _mean_loss(training: train.Training) -> float:
+def _mean_loss(training: Training) -> float:
     return float(np.mean([training.loss().item() for _ in range(8)]))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import shapes
-from shapes.datasets import classification_image, detection_image
+from shapes.datasets.classification import classification_image
+from shapes.datasets.detection import detection_image
 from shapes.figures import outline
 
 ROOT = Path(__file__).resolve().parents[2]

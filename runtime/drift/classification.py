@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.bootstrap import MIN_IMAGES, bootstrap_mean
 from runtime.drift.intervals import Interval, paired_difference, wilson
-from runtime.drift.limits import metric_named
+from runtime.drift.metric import DROP, Estimate, Metric, check_finite
 
 Logits = npt.NDArray[np.float32]
-Estimate = tuple[float, Interval]
+
+METRICS = {
+    "top1_agreement": Metric("Top-1 agreement with PyTorch", True, method="wilson"),
+    "logit_cosine": Metric("Cosine of the logits, mean", True, Interval(-1.0, 1.0)),
+    "top1_accuracy_drop": Metric("Top-1 accuracy drop", False, DROP, True, "paired"),
+}
+
+
+def estimate(
+    reference: Sequence[Any], candidate: Sequence[Any], labels: Any, seed: int
+) -> dict[str, Estimate]:
+    """See `metric.Estimator`: of each image the logits (classes,); labels are class indices."""
+    left, right = _logits(reference), _logits(candidate)
+    if left.shape != right.shape:
+        raise ValueError(
+            f"found candidate logits of shape {right.shape}, expected the reference's {left.shape}"
+        )
+    check_finite("reference logits", left)
+    estimates = {
+        "top1_agreement": top1_agreement(left, right),
+        "logit_cosine": logit_cosine(left, right, seed=seed),
+    }
+    if labels is not None:
+        estimates["top1_accuracy_drop"] = top1_accuracy_drop(left, right, np.asarray(labels))
+    return estimates
 
 
 def top1_agreement(reference: Logits, candidate: Logits) -> Estimate:
@@ -39,7 +66,7 @@ def logit_cosine(reference: Logits, candidate: Logits, *, seed: int = 0) -> Esti
     cosines = np.where(norms > 0, products / np.where(norms > 0, norms, 1.0), same)
     cosines = np.clip(cosines, -1.0, 1.0)
     if len(cosines) < MIN_IMAGES:
-        return float(cosines.mean()), metric_named("logit_cosine").bounds
+        return float(cosines.mean()), METRICS["logit_cosine"].bounds
     return float(cosines.mean()), bootstrap_mean(cosines, seed=seed)
 
 
@@ -54,6 +81,13 @@ def top1_accuracy_drop(
     after = (candidate.argmax(1) == labels) & _finite_images(candidate)
     losses, gains, n = int((before & ~after).sum()), int((after & ~before).sum()), len(labels)
     return (losses - gains) / n, paired_difference(losses, gains, n)
+
+
+def _logits(outputs: Any) -> Logits:
+    logits = np.asarray(outputs, dtype=np.float32)
+    if logits.ndim != 2:
+        raise ValueError(f"found logits of shape {logits.shape}, expected (images, classes)")
+    return logits
 
 
 def _finite_images(logits: Logits) -> npt.NDArray[np.bool_]:

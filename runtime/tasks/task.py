@@ -1,0 +1,90 @@
+"""What a task is: from a model's outputs to predictions, and how far these have drifted."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.drift.metric import Estimator, Metric
+from runtime.preprocess import Batch
+
+Outputs = Mapping[str, npt.NDArray[Any]]
+Corners = tuple[float, float, float, float]
+
+
+class Entry(NamedTuple):
+    """One thing that a prediction says of a frame.
+
+    Attributes:
+        label: for people.
+        score: in 0..1.
+        box: left, top, right, bottom in pixels of the frame, where it has a place.
+    """
+
+    label: str
+    score: float
+    box: Corners | None = None
+
+
+class Prediction(abc.ABC):
+    """What a model says of one frame."""
+
+    @abc.abstractmethod
+    def entries(self) -> list[Entry]:
+        """What is found, the most important first."""
+
+    @abc.abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's raw outputs for one image, without the batch axis.
+
+    Attributes:
+        outputs: by name.
+        frame_size: (height, width) of the frame in pixels.
+        region: what it covers of the image; see `runtime.preprocess.Prepared`.
+    """
+
+    outputs: dict[str, npt.NDArray[Any]]
+    frame_size: tuple[int, int]
+    region: Corners
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a task's answers are compared; see `runtime.drift.metric`."""
+
+    metrics: Mapping[str, Metric]
+    estimate: Estimator
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that the runtime and the gate know of a task, and nothing of it elsewhere.
+
+    Attributes:
+        outputs: that a graph must have.
+        predict: outputs of a batch, the batch, labels, threshold -> a prediction a frame.
+        comparable: an image's answer and the labels -> what `drift` compares.
+        decisions: an image's outputs, without the batch axis -> int64 (M,), what a user would act
+            on: two engines that decide alike are as good as each other.
+        read_truths: a folder -> the truth by file name, in the form that `drift` takes; empty
+            where the folder has none.
+        drift: the task's metrics.
+    """
+
+    outputs: tuple[str, ...]
+    predict: Callable[[Outputs, Batch, Sequence[str], float], Sequence[Prediction]]
+    comparable: Callable[[Answer, Sequence[str]], Any]
+    decisions: Callable[[Outputs], npt.NDArray[np.int64]]
+    read_truths: Callable[[Path], dict[str, Any]]
+    drift: Drift

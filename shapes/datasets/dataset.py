@@ -1,0 +1,31 @@
+"""What a data set of the rendered world is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Rendered(NamedTuple):
+    """A frame, uint8 (H, W, 3) RGB, and the truth about it in the form that its task compares."""
+
+    frame: NDArray[np.uint8]
+    truth: Any
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An endless data set with truths.
+
+    Attributes:
+        image: (seed, index) -> that image of the set, which depends on nothing else.
+        write: (folder, truths by file name) -> writes the file that the task reads truths from.
+    """
+
+    image: Callable[[int, int], Rendered]
+    write: Callable[[Path, Mapping[str, Any]], None]

@@ -1,0 +1,44 @@
+"""Several figures a frame: where each is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.tasks.detection import TrueBoxes
+from shapes.datasets.dataset import Dataset, Rendered
+from shapes.scene import Annotated, several
+
+_STREAM = 1
+
+
+def detection_image(seed: int, index: int) -> Annotated:
+    """Renders image `index` of the detection set `seed`: a ragged frame with exact boxes."""
+    return several(np.random.default_rng((seed, _STREAM, index)))
+
+
+def detection(seed: int, n: int) -> Iterator[Annotated]:
+    """Yields the first `n` annotated frames of the detection set `seed`."""
+    return (detection_image(seed, index) for index in range(n))
+
+
+def _image(seed: int, index: int) -> Rendered:
+    scene = detection_image(seed, index)
+    return Rendered(scene.frame, TrueBoxes(scene.boxes, scene.labels))
+
+
+def _write(folder: Path, truths: Mapping[str, Any]) -> None:
+    """Writes boxes.json: [{"file": ..., "boxes": [[x1, y1, x2, y2, label], ...]}, ...]."""
+    lines = []
+    for file, truth in truths.items():
+        pairs = zip(truth.boxes, truth.indices, strict=True)
+        boxes = [[*map(int, box), int(label)] for box, label in pairs]
+        lines.append(json.dumps({"file": file, "boxes": boxes}))
+    (folder / "boxes.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+DATASET = Dataset(_image, _write)
