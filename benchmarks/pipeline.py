@@ -40,21 +40,28 @@ DELAYS_MS = (0.0, 5.0, 20.0)
 _LENGTH = 300  # frames of a video file
 
 
+class Batches(Observer):
+    """Sizes of batches."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.sizes: list[int] = []
+
+    def batch(self, size: int) -> None:
+        """Keep it."""
+        self.sizes.append(size)
+
+
 class Stages(Observer):
-    """Seconds of each frame in each stage, in the frames' order, and sizes of batches."""
+    """Seconds of each frame in each stage, in the frames' order."""
 
     def __init__(self) -> None:
         """Start with nothing."""
         self.seconds: dict[str, list[float]] = {}
-        self.batches: list[int] = []
 
     def stage(self, name: str, seconds: float) -> None:
         """Keep it."""
         self.seconds.setdefault(name, []).append(seconds)
-
-    def batch(self, size: int) -> None:
-        """Keep it."""
-        self.batches.append(size)
 
     def added(self) -> list[float]:
         """Of each frame, milliseconds that are not work on it."""
@@ -90,9 +97,9 @@ def pipeline_throughput(
     engine: Engine, files: list[Path], seconds: float
 ) -> tuple[float, list[int]]:
     """Frames a second from files to predictions, once the first batches are out; batch sizes."""
-    stages = Stages()
+    batches = Batches()
     sources = {path.stem: _endless(path) for path in files}
-    with Pipeline(engine, sources, observer=stages) as pipeline:
+    with Pipeline(engine, sources, observer=batches) as pipeline:
         results = iter(pipeline)
         for _ in range(4 * engine.max_batch):
             next(results)
@@ -100,7 +107,7 @@ def pipeline_throughput(
         while (spent := time.perf_counter() - began) < seconds:
             next(results)
             count += 1
-    return count / spent, stages.batches
+    return count / spent, batches.sizes
 
 
 def _endless(path: Path) -> Source:
@@ -147,9 +154,9 @@ def measure(
             n: stack.enter_context(Engine.load(bundle, streams=n, warm_up=True)) for n in streams
         }
         preprocess = own_engine.manifest.preprocess
-        side = preprocess.crop or preprocess.size
-        files = [video(folder / f"{i}.mp4", side, side, i) for i in range(FILES)]
-        frame = cv2.resize(several(np.random.default_rng(0)).frame, (side, side))
+        height, width = preprocess.image_size
+        files = [video(folder / f"{i}.mp4", height, width, i) for i in range(FILES)]
+        frame = cv2.resize(several(np.random.default_rng(0)).frame, (width, height))
         own = [own_throughput(own_engine, frame, seconds)]
         piped: dict[int, list[float]] = {n: [] for n in streams}
         ratios: dict[int, list[float]] = {n: [] for n in streams}

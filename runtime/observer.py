@@ -54,8 +54,9 @@ class Observer:
 def guarded(observer: Observer | None) -> Observer:
     """An observer that passes everything on to `observer` and raises nothing."""
     outer, failed = Observer(), set[str]()
-    if observer is not None:
-        for name in (name for name in vars(Observer) if not name.startswith("_")):
+    for name, nothing in vars(Observer).items():
+        heard = getattr(getattr(observer, name, None), "__func__", None) is not nothing
+        if observer is not None and not name.startswith("_") and heard:
             setattr(outer, name, functools.partial(_tell, observer, name, failed))
     return outer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy.typing as npt
 from runtime.backends.untold import import_openvino
 from runtime.errors import EngineError, one_line
 
+_first = threading.Lock()
 
-@functools.cache
+
 def openvino_core() -> Any:
     """The process's only one, which is never destroyed.
 
@@ -24,7 +26,17 @@ def openvino_core() -> Any:
     thread is left with a stack that is no more, and the next signal that Python handles ends the
     process (OpenVINO 2026.4.1).
     """
-    return import_openvino().Core()
+    with _first:
+        return _core()
+
+
+@functools.cache
+def _core() -> Any:
+    openvino = import_openvino()
+    # It makes its table of dtypes at the first inference, letting go of Python's lock in the midst
+    # of it: where a second thread comes then, both wait for ever (OpenVINO 2026.4.1).
+    openvino.Type.f32.to_dtype()
+    return openvino.Core()
 
 
 class OpenVinoSession:
@@ -39,7 +51,9 @@ class OpenVinoSession:
         self.callers = streams if streams == 1 else streams + 1
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if streams > 1:  # the hint would choose one
-            config = {"NUM_STREAMS": streams}
+            # Pinned, a stream waits for whatever else runs on its processor (a decoder, for one)
+            # while another processor is free.
+            config = {"NUM_STREAMS": streams, "ENABLE_CPU_PINNING": False}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         try:

@@ -54,5 +54,6 @@ class Channel(Generic[T]):
                 if not self._items:
                     return
                 item = self._items.popleft()
-                self._changed.notify_all()
+                if len(self._items) == self._bound - 1:  # otherwise nobody who waits can go on
+                    self._changed.notify_all()
             yield item

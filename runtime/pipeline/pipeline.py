@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runtime.engine import Engine
 
 _log = logging.getLogger("vitrine.pipeline")
+_READ_AHEAD = 4  # frames of a file that wait, at least
 _CHECK_S = 0.1  # how often sources are looked at for stalls
 _LEAVE_S = 1.0  # how long closing waits for the readers, which may hang in a camera's driver
 
@@ -200,7 +201,9 @@ def _bounds(
     sources: Mapping[str, Source], max_batch: int, queue_size: int | None
 ) -> dict[str, int]:
     """How many frames of each source may wait."""
-    of_files = 1 + -(-max_batch // len(sources))  # together a batch, while another is prepared
+    # Together a batch, while another is prepared; and some that are read at one go, since to wake
+    # a reader for each takes as long as to decode a small frame.
+    of_files = max(_READ_AHEAD, 1 + -(-max_batch // len(sources)))
     return {
         name: queue_size or (1 if source.live else of_files) for name, source in sources.items()
     }

@@ -52,8 +52,10 @@ class Waiting:
                 while len(queue) >= bound:
                     queue.popleft()
                     dropped += 1
-            else:
-                self._room[frame.source].wait_for(lambda: len(queue) < bound or self._closed)
+            elif len(queue) >= bound:
+                self._room[frame.source].wait_for(
+                    lambda: self._has_room(frame.source) or self._closed
+                )
             if not self._closed:
                 queue.append(frame)
                 if self.depth() >= self._wanted:
@@ -122,7 +124,15 @@ class Waiting:
             self._turn += 1
             if self._queues[name]:
                 taken.append(self._queues[name].popleft())
-                self._room[name].notify()
+                if self._has_room(name):
+                    self._room[name].notify()
+
+    def _has_room(self, source: str) -> bool:
+        """Whether a reader that waits for room goes on: to read several frames, not to wait again.
+
+        What remains, less than half of its queue, lasts until it has read.
+        """
+        return 2 * len(self._queues[source]) < self._bounds[source]
 
     def _missing(self, taken: list[Captured]) -> int:
         """How many sources that have no frame in the batch may send one soon."""

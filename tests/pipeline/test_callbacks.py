@@ -13,7 +13,7 @@ import pytest
 
 from runtime import Engine, EngineError, Pipeline
 from runtime.errors import GoldenProbeError
-from runtime.observer import Observer
+from runtime.observer import Observer, guarded
 from runtime.sources import Source
 from tests.pipeline.controlled import LONG, in_time, number_in, numbered
 from tests.runtime.bundles import write_bundle
@@ -82,6 +82,16 @@ def test_an_observer_of_the_engine_that_raises_changes_nothing(
             monkeypatch.setattr(model.session, "run", lambda inputs: {"logits": np.zeros((1, 3))})
         with pytest.raises(GoldenProbeError):
             engine.verify()
+
+
+def test_an_observer_is_told_only_what_it_listens_for() -> None:
+    class Sizes(Observer):
+        def batch(self, size: int) -> None:
+            pass
+
+    # What is not there is the method of `Observer`, which does nothing.
+    assert set(vars(guarded(Sizes()))) == {"batch"}
+    assert set(vars(guarded(Calls({"stage"}, fails)))) == {"stage"}
 
 
 @pytest.mark.parametrize("method", ["frame", "queue", "batch", "stage", "event"])

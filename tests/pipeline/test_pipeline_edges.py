@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,26 @@ def test_a_frame_that_has_waited_does_not_wait_again_for_others() -> None:
     assert waiting.put(frame)
     # It has been in the queue for an hour while the engine was busy, and `two` has sent nothing.
     assert in_time(lambda: waiting.take(8, 1800.0)) == [frame]
+
+
+def test_a_reader_that_has_waited_for_room_reads_several_frames_at_one_go() -> None:
+    bounds, live = {"file": 4}, {"file": False}
+    waiting = Waiting(bounds, live, dropped=lambda name: None, expected=lambda name: True)
+    frames = [Captured("file", i, numbered(i), time.time(), time.monotonic()) for i in range(7)]
+    reader = threading.Thread(target=lambda: [waiting.put(frame) for frame in frames])
+    reader.start()
+    deadline = time.monotonic() + LONG
+    while waiting.depth() < 4:
+        assert time.monotonic() < deadline
+    found = waiting.take(2, 0.0)
+    # Were it woken when there is room for one, it would have put another by now.
+    reader.join(0.1)
+    assert waiting.depth() == 2
+    found += waiting.take(1, 0.0)
+    reader.join(LONG)
+    assert waiting.depth() == 4
+    found += waiting.take(4, 0.0)
+    assert [frame.frame_id for frame in found] == list(range(7))
 
 
 def test_the_age_of_a_result_counts_from_its_frame(engine: Engine) -> None:
