@@ -101,5 +101,9 @@ def _times(
 ) -> list[Mapping[str, latency.Latency]]:
     """One measurement a batch size, by the candidate's name."""
     say(f"measuring latency of {len(sessions)} engines")
-    frame, preprocess = golden.frames[0], kit.manifest.preprocess
-    return [latency.measure(sessions, preprocess([frame] * batch).inputs) for batch in kit.batches]
+    inputs = kit.manifest.preprocess([golden.frames[0]]).inputs
+    batches = (
+        {name: array[:1].repeat(size, axis=0) for name, array in inputs.items()}
+        for size in kit.batches
+    )
+    return [latency.measure(sessions, batch) for batch in batches]

@@ -13,7 +13,9 @@ from torch import nn
 
 from export.samples import Sample
 from runtime import Preprocess
+from runtime.pieces import in_pieces
 from runtime.tasks import TASKS, Answer
+from runtime.tasks.task import answers_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -37,10 +39,8 @@ def answers(run: Run, preprocess: Preprocess, samples: Sequence[Sample]) -> list
     step = 2 if preprocess.pad else 8
     for start in range(0, len(samples), step):
         batch = preprocess([sample.read() for sample in samples[start : start + step]])
-        outputs = run(batch.inputs)
-        for i, (size, region) in enumerate(zip(batch.frame_sizes, batch.regions, strict=True)):
-            arrays = {name: np.array(v[i]) for name, v in outputs.items()}
-            found.append(Answer(arrays, size, region))
+        outputs = in_pieces(run, batch.inputs, step)
+        found += answers_of({name: np.array(v) for name, v in outputs.items()}, batch)
     return found
 
 
@@ -58,7 +58,10 @@ def truths(samples: Iterable[Sample]) -> Any:
 
 
 class SingleImages:
-    """Preprocessed inputs of one image each, made anew at every reading."""
+    """Preprocessed inputs of one image each, made anew at every reading.
+
+    A sample that is cut into tiles gives several.
+    """
 
     def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
         """Nothing is read before iteration."""
@@ -66,11 +69,11 @@ class SingleImages:
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """How many samples there are."""
         return len(self._samples)
 
     def first(self, count: int) -> SingleImages:
-        """The first `count` images only."""
+        """Of the first `count` samples only."""
         return SingleImages(self._samples[:count], self._preprocess)
 
     def digest(self) -> str:
@@ -85,4 +88,6 @@ class SingleImages:
     def __iter__(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Yields name -> array with a batch axis of 1."""
         for sample in self._samples:
-            yield self._preprocess([sample.read()]).inputs
+            inputs = self._preprocess([sample.read()]).inputs
+            for index in range(len(inputs["pixel_values"])):
+                yield {name: array[index : index + 1] for name, array in inputs.items()}

@@ -24,11 +24,13 @@ from export.request import Request
 from export.samples import Sample, Split
 from export.typed import Typed
 from export.weights import Reference
+from runtime import Preprocess
 from runtime.backends import Session
 from runtime.drift.verdict import DriftReport
 from runtime.golden import Golden, check, save_golden
 from runtime.loading import GOLDEN
 from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
+from runtime.preprocess import Frame
 
 PROBES = 4
 """Golden probes of an engine that was measured where it was built."""
@@ -45,8 +47,8 @@ def write_golden(
     run_reference: Run,
     probes: int = PROBES,
 ) -> Golden:
-    """Writes golden.npz from the first held-out images."""
-    frames = [sample.read() for sample in samples[:probes]]
+    """Writes golden.npz from the first held-out images; of a frame cut into tiles, from one."""
+    frames = [_one_image(sample.read(), reference.preprocess) for sample in samples[:probes]]
     outputs = [
         {
             name: np.array(v[0])
@@ -57,6 +59,12 @@ def write_golden(
     golden = Golden(frames, outputs)
     save_golden(writer.path(GOLDEN), golden)
     return golden
+
+
+def _one_image(frame: Frame, preprocess: Preprocess) -> Frame:
+    """The frame, or the tile in the midst of those that it is cut into."""
+    images = preprocess.prepare(frame).images
+    return frame if len(images) == 1 else images[len(images) // 2]
 
 
 def golden_limit(golden: Golden, reference: Reference, session: Session) -> float:

@@ -36,7 +36,7 @@ def models(json: Json = False) -> None:
             name: {
                 "family": spec.family,
                 "task": spec.task,
-                "weights": spec.weights.file or f"{spec.weights.hub}@{spec.weights.revision}",
+                "weights": str(spec.weights or "none; give --weights"),
             }
             for name, spec in records.items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -163,12 +164,11 @@ def _engine(
 
 
 def _probe(images: Split, reference: Reference, run: Any, task: str) -> Probe:
-    few = images.calibration[:_FAITHFUL_IMAGES]
-    singles = list(SingleImages(few, reference.preprocess))
+    every = SingleImages(images.calibration, reference.preprocess)
+    singles = list(itertools.islice(every, _FAITHFUL_IMAGES))
     outputs = [{k: np.array(v[0]) for k, v in run(single).items()} for single in singles]
     sizes = (1,) if reference.preprocess.pad else (1, 8)
-    frame = images.calibration[0].read()
-    batches = [reference.preprocess([frame] * size).inputs for size in sizes]
+    batches = [{k: v.repeat(size, axis=0) for k, v in singles[0].items()} for size in sizes]
     return Probe(singles, outputs, batches, TASKS[task].decisions)
 
 

@@ -33,7 +33,8 @@ def profiles(
     if not preprocess.pad:
         batches = ((1, 1, 1), (1, max_batch, max_batch))
         return tuple(_profile(inputs, {"batch": b}) for b in batches[: 1 if max_batch == 1 else 2])
-    size, longest = preprocess.size, preprocess.max_size or 2 * preprocess.size
+    size = preprocess.image_size[0]
+    longest = preprocess.max_size or 2 * size
     long = min(longest, size * _LONG // _SHORT)
     short = min(size, long)
     found = []

@@ -141,7 +141,6 @@ def _examples(
 
 
 def _predictions(task: str, answer: Answer, labels: Sequence[str]) -> tuple[Entry, ...]:
-    outputs = {name: value[None] for name, value in answer.outputs.items()}
-    batch = Batch({}, [answer.frame_size], [answer.region])
-    found = TASKS[task].predict(outputs, batch, labels, _SHOWN_SCORE)[0]
+    batch = Batch({}, [answer.frame_size], list(answer.regions), [len(answer.regions)])
+    found = TASKS[task].predict(answer.outputs, batch, labels, _SHOWN_SCORE)[0]
     return tuple(found.entries())

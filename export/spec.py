@@ -57,6 +57,10 @@ class Weights(_Record):
             raise ValueError("weights: give either `hub` (and `revision`) or `file` and `sha256`")
         return self
 
+    def __str__(self) -> str:
+        """The file, or the hub id and revision."""
+        return self.file or f"{self.hub}@{self.revision}"
+
 
 class Calibration(_Record):
     """How activation ranges are measured, and on how many other images drift is.
@@ -93,6 +97,8 @@ class ModelSpec(_Record):
 
     Attributes:
         config: keyword arguments of the family's `transformers` configuration.
+        weights: None where none are published in a form that can be read, so that a build must be
+            given some.
         preprocess: of the default weights; `preprocess_by_convention` overrides it for weights
             published under other tensor names ("timm", "torchvision").
         labels: a file of names, one a line, or the names themselves.
@@ -103,7 +109,7 @@ class ModelSpec(_Record):
     family: str
     task: str
     config: dict[str, Any]
-    weights: Weights
+    weights: Weights | None = None
     preprocess: Preprocess
     preprocess_by_convention: dict[Literal["timm", "torchvision"], Preprocess] = {}
     labels: tuple[str, ...] = ()
@@ -136,8 +142,7 @@ class ModelSpec(_Record):
     @property
     def trace_size(self) -> tuple[int, int]:
         """Height and width in pixels at which the model is traced."""
-        side = self.preprocess.crop or self.preprocess.size
-        return side, side
+        return self.preprocess.image_size
 
 
 def load_models(path: Path | None = None) -> dict[str, ModelSpec]:

@@ -29,18 +29,30 @@ def locate(spec: ModelSpec, weights: str | None) -> Path:
     Raises:
         WeightsError: nothing there, or the hub did not give it.
     """
-    if weights is None and spec.weights.file:
-        return ROOT / spec.weights.file
-    name = weights or str(spec.weights.hub)
-    if weights is not None and Path(weights).exists():
+    if weights is None:
+        return _own(spec)
+    if Path(weights).exists():
         return Path(weights)
-    looks_like_path = name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).suffix
-    if looks_like_path and Path(name).suffix in (".safetensors", ".pth", ".pt", ".bin", ""):
+    suffix = Path(weights).suffix
+    looks_like_path = weights.count("/") != 1 or weights.startswith((".", "/", "~")) or suffix
+    if looks_like_path and suffix in (".safetensors", ".pth", ".pt", ".bin", ""):
         raise WeightsError(
-            f"--weights {name}: no such file or folder; give a safetensors or .pth state dict, a "
-            "Hugging Face folder, a hub id (owner/name), or random"
+            f"--weights {weights}: no such file or folder; give a safetensors or .pth state dict, "
+            "a Hugging Face folder, a hub id (owner/name), or random"
         )
-    return _download(name, spec.weights.revision if weights is None else "main")
+    return _download(weights, "main")
+
+
+def _own(spec: ModelSpec) -> Path:
+    """The weights that a record names."""
+    if spec.weights is None:
+        raise WeightsError(
+            f"{spec.name} has no published weights that can be read here; pass --weights PATH (a "
+            "state dict in its own names), or --weights random"
+        )
+    if spec.weights.file:
+        return ROOT / spec.weights.file
+    return _download(str(spec.weights.hub), spec.weights.revision)
 
 
 def _download(hub_id: str, revision: str) -> Path:

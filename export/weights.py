@@ -62,10 +62,11 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     settings = _folder_settings(path, spec) if path.is_dir() else {}
     file = weight_file(path) if path.is_dir() else path
     state, digest = read_state(file)
-    if weights is None and spec.weights.file and digest != spec.weights.sha256:
+    expected = spec.weights.sha256 if weights is None and spec.weights else None
+    if expected is not None and digest != expected:
         raise WeightsError(
-            f"{file.name} has sha256 {digest[:12]}…, models.yaml expects "
-            f"{str(spec.weights.sha256)[:12]}…; restore the file with git"
+            f"{file.name} has sha256 {digest[:12]}…, models.yaml expects {expected[:12]}…; "
+            "restore the file with git"
         )
     convention, state = _to_hugging_face(spec, state)
     module = _fill(spec, state, settings.get("config", {}), file)
@@ -129,7 +130,8 @@ def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     """What a Hugging Face folder knows better than the record: epsilon, labels, preprocessing."""
     settings: dict[str, Any] = {}
     config = read_json(folder / "config.json")
-    if config.get("model_type", spec.family) not in (spec.family, "deit"):
+    kind = str(config.get("model_type", spec.family)).replace("-", "_")
+    if kind not in (spec.family, "deit"):
         raise WeightsError(
             f"{folder} holds a {config['model_type']}, {spec.name} is a {spec.family}; choose the "
             "--model these weights belong to"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Size = tuple[int, int]
+Region = tuple[float, float, float, float]
+"""What a whole frame covers of an image, in 0..1 of it: left, top, right, bottom."""
 
 
 class Placement(NamedTuple):
@@ -32,8 +34,8 @@ class Placement(NamedTuple):
         )
 
     @property
-    def region(self) -> tuple[float, float, float, float]:
-        """What the whole frame covers of the canvas, in 0..1 of it: left, top, right, bottom."""
+    def region(self) -> Region:
+        """What the whole frame covers of the canvas."""
         (height, width), (top, left), (high, wide) = self.target, self.offset, self.canvas
         return left / wide, top / high, (left + width) / wide, (top + height) / high
 
@@ -57,15 +59,15 @@ def keep_aspect(frame: Size, size: int, max_size: int | None) -> Size:
     return (long, size) if width <= height else (size, long)
 
 
-def letterboxed(frame: Size, side: int) -> Placement:
-    """A frame whose longer side becomes `side`, centred in a square, rounded as Pillow rounds."""
-    height, width = frame
-    if width > height:
-        target = max(round(height / width * side), 1), side
+def letterboxed(frame: Size, canvas: Size) -> Placement:
+    """A frame as large as fits the canvas, in its centre, rounded as Pillow rounds."""
+    (height, width), (high, wide) = frame, canvas
+    if width * high > wide * height:
+        target = max(round(height / width * wide), 1), wide
     else:
-        target = side, max(round(width / height * side), 1)
-    offset = round((side - target[0]) / 2), round((side - target[1]) / 2)
-    return Placement(target, offset, (side, side))
+        target = high, max(round(width / height * high), 1)
+    offset = round((high - target[0]) / 2), round((wide - target[1]) / 2)
+    return Placement(target, offset, canvas)
 
 
 def cropped(target: Size, side: int) -> Placement:

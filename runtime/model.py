@@ -16,6 +16,7 @@ from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError
 from runtime.inputs import check_finite, check_inputs
 from runtime.manifest import Manifest
+from runtime.pieces import in_pieces
 from runtime.pixels import Frame, check_frames
 from runtime.preprocess import Batch, Prepared
 from runtime.tasks import TASKS, Prediction
@@ -68,6 +69,10 @@ class Model:
             outputs = {name: found[:count] for name, found in outputs.items() if found.ndim}
         return outputs
 
+    def run_all(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+        """As `run`, of any number of images: in as many inferences as they take."""
+        return in_pieces(self.run, inputs, self.max_batch)
+
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Outputs for anybody's inputs; see `Engine.infer`."""
         if not all(isinstance(array, np.ndarray) for array in inputs.values()):
@@ -102,10 +107,10 @@ class Model:
             alike: dict[tuple[int, ...], dict[int, Prepared]] = {}
             for index, frame in chunk:
                 prepared = self.manifest.preprocess.prepare(frame, pixels)
-                alike.setdefault(prepared.image.shape, {})[index] = prepared
+                alike.setdefault(prepared.images.shape[1:], {})[index] = prepared
             for group in alike.values():
                 batch = self.manifest.preprocess.collate(list(group.values()))
-                predictions = self.predictions(self.run(batch.inputs), batch, threshold)
+                predictions = self.predictions(self.run_all(batch.inputs), batch, threshold)
                 found |= zip(group, predictions, strict=True)
         return [found[index] for index in range(len(frames))]
 

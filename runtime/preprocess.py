@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.geometry import Placement, Size, cropped, keep_aspect, letterboxed
+from runtime.geometry import Placement, Region, Size, cropped, keep_aspect, letterboxed
 from runtime.pixels import Frame as Frame
 from runtime.pixels import check_frames, frame_size, planes_of, rgb_of
 from runtime.resampling import resized
+from runtime.tiles import cut
 
 _CHOICES = {
-    "resize": ("shortest_edge", "exact", "letterbox"),
+    "resize": ("shortest_edge", "exact", "letterbox", "tiles"),
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
     "color": ("RGB", "BGR"),
 }
@@ -33,15 +34,16 @@ class Prepared(NamedTuple):
     """One frame, ready to be collated into a batch; it shares no memory with the frame.
 
     Attributes:
-        image: uint8 (h, w, 3) RGB, resized and cropped.
+        images: uint8 (n, h, w, 3) RGB, resized and cropped; one, but of a frame cut into tiles.
         frame_size: (height, width) in pixels of the frame before resizing.
-        region: what the whole frame covers of the image, in 0..1 of it: left, top, right, bottom.
-            (0, 0, 1, 1) but when letterboxed, which leaves edges, or cropped, which exceeds them.
+        regions: what the whole frame covers of each image, in 0..1 of it: left, top, right,
+            bottom. (0, 0, 1, 1) but when letterboxed, which leaves edges, or when cropped or cut
+            into tiles, which exceeds them.
     """
 
-    image: Frame
+    images: Frame
     frame_size: Size
-    region: tuple[float, float, float, float]
+    regions: Sequence[Region]
 
 
 class Batch(NamedTuple):
@@ -51,12 +53,14 @@ class Batch(NamedTuple):
         inputs: `pixel_values` float32 (N, 3, H, W) and, when padding, `pixel_mask` int64
             (N, H, W) with 1 where there is image.
         frame_sizes: (height, width) in pixels of every frame before resizing.
-        regions: what every frame covers of its image, as in `Prepared`.
+        regions: of every image, what its frame covers of it, as in `Prepared`.
+        counts: how many of the images are of each frame, in their order.
     """
 
     inputs: dict[str, npt.NDArray[Any]]
     frame_sizes: list[Size]
-    regions: list[tuple[float, float, float, float]]
+    regions: list[Region]
+    counts: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +70,10 @@ class Preprocess:
     Attributes:
         resize: "exact" gives `size` x `size`; "shortest_edge" keeps the aspect ratio and
             makes the shorter side `size`; "letterbox" keeps it, makes the longer side `size` and
-            centres the frame in `size` x `size`.
-        size: in pixels.
+            centres the frame in `size` x `size`; "tiles" leaves it as large as it is and cuts it
+            into images of `size` x `size`.
+        size: in pixels; of "exact" and "letterbox" also (height, width) of an image, for `size` x
+            `size`.
         max_size: bound on the longer side in pixels ("shortest_edge" only), by DETR's rule.
         crop: side in pixels of the centre crop; a smaller frame is surrounded by zeros.
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
@@ -75,13 +81,14 @@ class Preprocess:
         color: "RGB" or "BGR", the channel order that the model is given.
         pad: zero-pad a ragged batch at bottom and right and emit `pixel_mask`.
         fill: grey level in 0..255 of what a letterboxed frame leaves free.
+        overlap: least number of pixels that neighbouring tiles share, up to half their side.
 
     Raises:
         ValueError, TypeError: a field that makes no sense.
     """
 
     resize: str = "exact"
-    size: int = 224
+    size: int | Size = 224
     max_size: int | None = None
     crop: int | None = None
     interpolation: str = "bilinear"
@@ -90,6 +97,7 @@ class Preprocess:
     color: str = "RGB"
     pad: bool = False
     fill: int = 0
+    overlap: int = 0
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -98,14 +106,20 @@ class Preprocess:
                 raise ValueError(
                     f"preprocess.{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}"
                 )
+        if isinstance(self.size, list) and len(self.size) == 2:
+            object.__setattr__(self, "size", tuple(self.size))
         for name in ("size", "max_size", "crop"):
             value = getattr(self, name)
             if value is None and name != "size":
                 continue
-            if type(value) is not int:
-                raise TypeError(f"preprocess.{name} is {value!r}; give an integer, in pixels")
-            if not 1 <= value <= _LONGEST_SIDE:
-                raise ValueError(f"preprocess.{name} is {value}; give 1 to {_LONGEST_SIDE} pixels")
+            pair = name == "size" and isinstance(value, tuple) and len(value) == 2
+            for side in value if pair else (value,):
+                if type(side) is not int:
+                    raise TypeError(f"preprocess.{name} is {value!r}; give an integer, in pixels")
+                if not 1 <= side <= _LONGEST_SIDE:
+                    raise ValueError(
+                        f"preprocess.{name} is {value}; give 1 to {_LONGEST_SIDE} pixels"
+                    )
         if type(self.pad) is not bool:
             raise TypeError(f"preprocess.pad is {self.pad!r}; give true or false")
         object.__setattr__(self, "mean", _triple("mean", self.mean))
@@ -121,8 +135,13 @@ class Preprocess:
 
     def _check_combination(self) -> None:
         """Check fields that have a meaning only beside another."""
+        if self.resize in ("shortest_edge", "tiles") and isinstance(self.size, tuple):
+            raise ValueError(
+                f"preprocess.size is {self.size} with resize {self.resize!r}; give one number, or "
+                "resize 'exact' or 'letterbox'"
+            )
         if self.max_size is not None and (
-            self.resize != "shortest_edge" or self.max_size < self.size
+            self.resize != "shortest_edge" or self.max_size < self._box[0]
         ):
             raise ValueError(
                 f"preprocess.max_size is {self.max_size} with resize {self.resize!r} and size "
@@ -135,10 +154,17 @@ class Preprocess:
                 f"preprocess.fill is {self.fill} with resize {self.resize!r}; give 0 to 255 with "
                 "'letterbox', and 0 or nothing otherwise"
             )
-        if self.resize == "letterbox" and (self.pad or self.crop is not None):
+        if type(self.overlap) is not int:
+            raise TypeError(f"preprocess.overlap is {self.overlap!r}; give an integer, in pixels")
+        if not 0 <= self.overlap <= (self._box[0] // 2 if self.resize == "tiles" else 0):
             raise ValueError(
-                "preprocess has resize 'letterbox' with crop or pad; leave those out, since "
-                "every frame becomes one size already"
+                f"preprocess.overlap is {self.overlap} with resize {self.resize!r} and size "
+                f"{self.size}; give 0 to half the size with 'tiles', and 0 or nothing otherwise"
+            )
+        if self.resize in ("letterbox", "tiles") and (self.pad or self.crop is not None):
+            raise ValueError(
+                f"preprocess has resize {self.resize!r} with crop or pad; leave those out, since "
+                "every image has one size already"
             )
 
     @classmethod
@@ -155,8 +181,9 @@ class Preprocess:
     def to_dict(self) -> dict[str, Any]:
         """The inverse of `from_dict`, made of JSON types only."""
         record = dataclasses.asdict(self)
-        if self.resize != "letterbox":
-            del record["fill"]  # so that older runtimes read what they can do
+        for name, resize in (("fill", "letterbox"), ("overlap", "tiles")):
+            if self.resize != resize:
+                del record[name]  # so that older runtimes read what they can do
         return {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
 
     def __call__(self, frames: Sequence[Frame], *, pixels: str = "RGB") -> Batch:
@@ -174,7 +201,7 @@ class Preprocess:
         return self.collate([self.prepare(frame, pixels) for frame in frames])
 
     def prepare(self, frame: Frame, pixels: str = "RGB") -> Prepared:
-        """Resize and crop one frame, for `collate`.
+        """Resize and crop one frame, or cut it into tiles, for `collate`.
 
         Raises:
             ValueError, TypeError: not a frame of that layout, or one of extreme size.
@@ -197,7 +224,10 @@ class Preprocess:
             top, left = max(place.offset[0], 0), max(place.offset[1], 0)
             canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
             image = canvas
-        return Prepared(image, size, place.region)
+        if self.resize == "tiles":
+            tiles, regions = cut(image, self._box[0], self.overlap)
+            return Prepared(tiles, size, regions)
+        return Prepared(image[None], size, (place.region,))
 
     def collate(self, prepared: Sequence[Prepared]) -> Batch:
         """Normalise prepared frames, pad them where `pad` says so, and stack them.
@@ -207,42 +237,58 @@ class Preprocess:
         """
         if len(prepared) == 0:
             raise ValueError("found no frames; a batch needs at least one")
-        shapes = [one.image.shape[:2] for one in prepared]
+        images = [image for one in prepared for image in one.images]
+        shapes = [image.shape[:2] for image in images]
         if not self.pad and len(set(shapes)) > 1:
             raise ValueError(
                 f"frames of one batch became {sorted(set(shapes))} pixels; set `crop`, `pad` or "
                 "resize 'exact', or give frames of one size"
             )
-        height, width = np.max(shapes, axis=0)
-        values = np.zeros((len(prepared), 3, height, width), np.float32)
-        for one, (h, w), target in zip(prepared, shapes, values, strict=True):
-            self._normalise(one.image, target[:, :h, :w])
+        height, width = (max(sides) for sides in zip(*shapes, strict=True))
+        ragged = len(set(shapes)) > 1
+        values = (np.zeros if ragged else np.empty)((len(images), 3, height, width), np.float32)
+        parts = [target[:, :h, :w] for (h, w), target in zip(shapes, values, strict=True)]
+        for image, part in zip(images, parts, strict=True):
+            channels = image.transpose(2, 0, 1)
+            part[...] = channels[::-1] if self.color == "BGR" else channels
+        for part in parts if ragged else [values]:  # all frames at once takes half as long
+            self._normalise(part)
         inputs: dict[str, npt.NDArray[Any]] = {"pixel_values": values}
         if self.pad:
-            mask = np.zeros((len(prepared), height, width), np.int64)
+            mask = np.ones((len(images), height, width), np.int64)
             for (h, w), row in zip(shapes, mask, strict=True):
-                row[:h, :w] = 1
+                row[h:] = row[:, w:] = 0
             inputs["pixel_mask"] = mask
-        return Batch(inputs, [one.frame_size for one in prepared], [one.region for one in prepared])
+        sizes, counts = zip(*((one.frame_size, len(one.images)) for one in prepared), strict=True)
+        regions = [region for one in prepared for region in one.regions]
+        return Batch(inputs, list(sizes), regions, list(counts))
+
+    @property
+    def image_size(self) -> Size:
+        """(height, width) in pixels of an image; of a square's, where frames keep their shape."""
+        return self._box if self.crop is None else (self.crop, self.crop)
+
+    @property
+    def _box(self) -> Size:
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
     def _placement(self, frame: Size) -> Placement:
         if self.resize == "letterbox":
-            return letterboxed(frame, self.size)
-        target = (self.size, self.size)
+            return letterboxed(frame, self._box)
+        if self.resize == "tiles":
+            return Placement(frame, (0, 0), frame)
+        target = self._box
         if self.resize == "shortest_edge":
-            target = keep_aspect(frame, self.size, self.max_size)
+            target = keep_aspect(frame, target[0], self.max_size)
         return (
             Placement(target, (0, 0), target) if self.crop is None else cropped(target, self.crop)
         )
 
-    def _normalise(self, image: Frame, out: npt.NDArray[np.float32]) -> None:
-        """Write (image / 255 - mean) / std, channels first, into `out` (3, h, w)."""
-        channels = image.transpose(2, 0, 1)
-        if self.color == "BGR":
-            channels = channels[::-1]
+    def _normalise(self, values: npt.NDArray[np.float32]) -> None:
+        """Make (values / 255 - mean) / std of grey levels (..., 3, h, w), in place."""
         mean, std = (np.asarray(v, np.float64).reshape(3, 1, 1) for v in (self.mean, self.std))
-        np.multiply(channels, (1 / (255 * std)).astype(np.float32), out=out)
-        np.subtract(out, (mean / std).astype(np.float32), out=out)
+        np.multiply(values, (1 / (255 * std)).astype(np.float32), out=values)
+        np.subtract(values, (mean / std).astype(np.float32), out=values)
 
 
 def _triple(name: str, value: Any) -> tuple[float, float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import transformers
@@ -71,8 +71,8 @@ class FromTransformers:
             f"{name} {tuple(found)} not {tuple(wanted)}"
             for name, found, wanted in info["mismatched_keys"]
         ]
-        names = sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(misshapen)
-        return module, Mismatch(*names)
+        missing, surplus = _weights(info["missing_keys"]), sorted(info["unexpected_keys"])
+        return module, Mismatch(missing, surplus, sorted(misshapen))
 
     @property
     def _auto(self) -> Any:
@@ -108,20 +108,27 @@ class OwnModule:
     ) -> tuple[nn.Module, Mismatch]:
         """See `ReferenceClass`."""
         module = self.build(config)
-        needed = module.state_dict()
+        # The counters of batch norms, the only integers, are no weights.
+        state_dict = module.state_dict().items()
+        needed = {name: tensor for name, tensor in state_dict if tensor.is_floating_point()}
         misshapen = [
             f"{name} {tuple(state[name].shape)} not {tuple(tensor.shape)}"
             for name, tensor in needed.items()
             if name in state and state[name].shape != tensor.shape
         ]
         found = Mismatch(
-            sorted(needed.keys() - state.keys()),
+            _weights(needed.keys() - state.keys()),
             sorted(state.keys() - needed.keys()),
             sorted(misshapen),
         )
         if not any(found):
             module.load_state_dict(dict(state))
         return module, found
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    """Sorted, without batch norms' counts of batches, which nothing reads: files may lack them."""
+    return sorted(name for name in names if not name.endswith(".num_batches_tracked"))
 
 
 @contextlib.contextmanager

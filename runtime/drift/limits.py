@@ -40,9 +40,10 @@ def check_limits(task: str, limits: Mapping[str, float]) -> None:
         low, high = METRICS[task][name].bounds
         number = isinstance(limit, int | float) and not isinstance(limit, bool)
         if not number or math.isnan(limit) or not low <= limit <= high:
+            unit = " (shares and drops are fractions: 0.01 is one point)" if high <= 1 else ""
             raise ValueError(
-                f"found drift limit {name} = {limit!r}, expected a number from {low:g} to {high:g}"
-                " (shares and drops are fractions: 0.01 is one point)"
+                f"found drift limit {name} = {limit!r}, expected a number from {low:g} to "
+                f"{high:g}{unit}"
             )
 
 

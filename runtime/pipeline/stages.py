@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runtime.engine import Engine
 
 Unusable = Callable[[Captured, Exception], None]
-Outputs = dict[str, npt.NDArray[Any]]
+Outputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Work(NamedTuple):
@@ -149,7 +149,7 @@ class Stages:
         self._observer.batch(len(work.frames))
         began = time.monotonic()
         try:
-            return work.model.run(work.batch.inputs)
+            return work.model.run_all(work.batch.inputs)
         finally:
             self._timed("infer", began, work)
             self._count(-1)
@@ -202,7 +202,7 @@ class Stages:
             except (ValueError, TypeError) as error:
                 self._unusable(frame, error)
                 continue
-            shape = prepared.image.shape
+            shape = prepared.images.shape[1:]
             first = newest.get(frame.source, 0)
             fitting = (
                 i

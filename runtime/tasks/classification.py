@@ -67,7 +67,7 @@ def _truths(folder: Path) -> dict[str, Any]:
 TASK = Task(
     outputs=("logits",),
     predict=lambda outputs, batch, labels, threshold: classify(outputs["logits"], labels),
-    comparable=lambda answer, labels: answer.outputs["logits"],
+    comparable=lambda answer, labels: answer.outputs["logits"][0],
     decisions=lambda outputs: np.atleast_1d(outputs["logits"].argmax(-1)),
     read_truths=_truths,
     drift=Drift(METRICS, estimate),

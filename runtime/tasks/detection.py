@@ -173,8 +173,8 @@ def _predict(
 
 
 def _comparable(answer: Answer, labels: Sequence[str]) -> Detections:
-    logits, boxes = answer.outputs["logits"][None], answer.outputs["pred_boxes"][None]
-    return detect(logits, boxes, [answer.frame_size], labels, _LEAST_SCORE, [answer.region])[0]
+    logits, boxes = answer.outputs["logits"], answer.outputs["pred_boxes"]
+    return detect(logits, boxes, [answer.frame_size], labels, _LEAST_SCORE, answer.regions)[0]
 
 
 TASK = Task(

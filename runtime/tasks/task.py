@@ -46,17 +46,28 @@ class Prediction(abc.ABC):
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's raw outputs for one image, without the batch axis.
+    """A model's raw outputs for one frame.
 
     Attributes:
-        outputs: by name.
+        outputs: by name, with the frame's images as first axis; these are one but for tiles.
         frame_size: (height, width) of the frame in pixels.
-        region: what it covers of the image; see `runtime.preprocess.Prepared`.
+        regions: what it covers of each image; see `runtime.preprocess.Prepared`.
     """
 
-    outputs: dict[str, npt.NDArray[Any]]
+    outputs: Outputs
     frame_size: tuple[int, int]
-    region: Corners
+    regions: Sequence[Corners]
+
+
+def answers_of(outputs: Outputs, batch: Batch) -> list[Answer]:
+    """What of a batch's outputs is each frame's."""
+    found, start = [], 0
+    for size, count in zip(batch.frame_sizes, batch.counts, strict=True):
+        mine = slice(start, start + count)
+        parts = {name: output[mine] for name, output in outputs.items()}
+        found.append(Answer(parts, size, batch.regions[mine]))
+        start += count
+    return found
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Task:
     Attributes:
         outputs: that a graph must have.
         predict: outputs of a batch, the batch, labels, threshold -> a prediction a frame.
-        comparable: an image's answer and the labels -> what `drift` compares.
+        comparable: a frame's answer and the labels -> what `drift` compares.
         decisions: an image's outputs, without the batch axis -> int64 (M,), what a user would act
             on: two engines that decide alike are as good as each other.
         read_truths: a folder -> the truth by file name, in the form that `drift` takes; empty

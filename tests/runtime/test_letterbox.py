@@ -29,17 +29,17 @@ def test_letterboxed_frames_equal_pillows(size: tuple[int, int], interpolation: 
     # Pillow numbers its filters: nearest 0, lanczos 1, bilinear 2, bicubic 3.
     method = ["nearest", "lanczos", "bilinear", "bicubic"].index(interpolation)
     theirs = ImageOps.pad(Image.fromarray(frame), (96, 96), method, color=(114, 114, 114))
-    np.testing.assert_array_equal(ours.prepare(frame).image, theirs)
+    np.testing.assert_array_equal(ours.prepare(frame).images[0], theirs)
 
 
 @pytest.mark.parametrize("size", SIZES + LINES, ids=str)
 def test_the_region_is_what_the_frame_covers(size: tuple[int, int]) -> None:
     prepared = LETTERBOX.prepare(solid(255, 255, 255, *size))
-    left, top, right, bottom = np.array(prepared.region) * 96
+    left, top, right, bottom = np.array(prepared.regions[0]) * 96
     covered = np.zeros((96, 96), bool)
     covered[round(top) : round(bottom), round(left) : round(right)] = True
     assert covered.any()
-    np.testing.assert_array_equal(prepared.image[..., 0], np.where(covered, 255, 114))
+    np.testing.assert_array_equal(prepared.images[0][..., 0], np.where(covered, 255, 114))
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (333, 100), (97, 95), (10, 10)], ids=str)
@@ -61,7 +61,7 @@ def test_boxes_go_into_the_letterbox_and_back(size: tuple[int, int]) -> None:
 def test_a_drawn_box_comes_back_to_the_pixel() -> None:
     frame = solid(0, 0, 0, 48, 192)
     frame[16:32, 64:128] = 255
-    (region,), image = LETTERBOX([frame]).regions, LETTERBOX.prepare(frame).image
+    (region,), image = LETTERBOX([frame]).regions, LETTERBOX.prepare(frame).images[0]
     rows, columns = (np.flatnonzero((image == 255).all(2).any(axis)) for axis in (1, 0))
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     box = np.float32([[[(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]]])

@@ -50,7 +50,7 @@ def flat_nv12(height: int, y: int, u: int, v: int) -> Picture:
 
 
 def assert_same(found: Prepared, expected: Prepared) -> None:
-    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.images[0], expected.images[0])
     assert found[1:] == expected[1:]
 
 
@@ -103,7 +103,7 @@ def test_frames_need_not_be_contiguous(layout: str) -> None:
     ],
 )
 def test_colours_of_nv12(height: int, yuv: Any, rgb: Any) -> None:
-    found = Preprocess(size=2).prepare(flat_nv12(height, *yuv), "NV12").image
+    found = Preprocess(size=2).prepare(flat_nv12(height, *yuv), "NV12").images[0]
     # Y, U and V are rounded to integers, of which one of U is 2.02 of blue.
     np.testing.assert_allclose(found, np.broadcast_to(rgb, (2, 2, 3)), atol=2)
 
@@ -119,7 +119,7 @@ def test_nv12_equals_opencv() -> None:
     ours = Preprocess("shortest_edge", 136, interpolation="nearest").prepare(frame, "NV12")
     theirs = cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_NV12)
     # OpenCV's coefficients are of three decimals; both round once.
-    np.testing.assert_allclose(ours.image.astype(int), theirs, atol=1)
+    np.testing.assert_allclose(ours.images[0].astype(int), theirs, atol=1)
 
 
 @pytest.mark.parametrize("preprocess", KINDS)
@@ -128,7 +128,7 @@ def test_resizing_planes_first_changes_little(preprocess: Preprocess) -> None:
     frame = nv12_of(smooth(60, 94))
     found = preprocess.prepare(frame, "NV12")
     expected = preprocess.prepare(cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_NV12))
-    difference = np.abs(found.image.astype(int) - expected.image)
+    difference = np.abs(found.images[0].astype(int) - expected.images[0])
     assert found[1:] == expected[1:]
     # Y, U and V are rounded before the conversion instead of after it, up to twice each: half a
     # level of U is a whole one of blue. OpenCV also repeats chroma, which a filter smooths.

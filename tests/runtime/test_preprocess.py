@@ -147,16 +147,33 @@ def test_batches_of_prepared_frames_are_those_of_frames() -> None:
     whole, parts = pad(frames), pad.collate([pad.prepare(frame) for frame in frames])
     for name, array in whole.inputs.items():
         np.testing.assert_array_equal(parts.inputs[name], array)
-    assert whole[1:] == parts[1:] == ([(8, 12), (16, 8)], [(0, 0, 1, 1)] * 2)
+    assert whole[1:] == parts[1:] == ([(8, 12), (16, 8)], [(0, 0, 1, 1)] * 2, [1, 1])
+
+
+@pytest.mark.parametrize("color", ["RGB", "BGR"])
+def test_a_frame_is_the_same_numbers_alone_and_beside_larger_ones(color: str) -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    pad = dataclasses.replace(SHORTEST, pad=True, mean=mean, std=std, color=color)
+    frame = textured(8, 12)
+    channels = (frame if color == "RGB" else frame[..., ::-1]).transpose(2, 0, 1)
+    expected = [
+        plane.astype(np.float32) * np.float32(1 / (255 * s)) - np.float32(m / s)
+        for plane, m, s in zip(channels, mean, std, strict=True)
+    ]
+    (alone,) = pad([frame]).inputs["pixel_values"]
+    beside = pad([frame, textured(16, 8)]).inputs["pixel_values"][0]
+    np.testing.assert_array_equal(alone, expected)
+    np.testing.assert_array_equal(beside[:, :8], expected)
+    assert not beside[:, 8:].any()
 
 
 @pytest.mark.parametrize("size", [8, 4], ids=["as it is", "smaller"])
 def test_a_prepared_frame_outlives_its_buffer(size: int) -> None:
     frame = textured(8, 8)  # a camera may write its next frame into the same memory
     prepared = Preprocess(size=size).prepare(frame)
-    before = prepared.image.copy()
+    before = prepared.images[0].copy()
     frame[:] = 0
-    np.testing.assert_array_equal(prepared.image, before)
+    np.testing.assert_array_equal(prepared.images[0], before)
 
 
 @pytest.mark.parametrize(
