@@ -15,7 +15,7 @@ _FILE = "preprocessor_config.json"
 
 
 def preprocess_from(record: Mapping[str, Any], default: Preprocess) -> Preprocess:
-    """Reads the fields that image processors of ViT, DeiT, Swin and DETR write.
+    """Reads the fields that image processors of ViT, DeiT, Swin, DETR and ConvNeXT write.
 
     Args:
         record: the file's content. A `size` that is a number means a square, but DETR's shorter
@@ -35,7 +35,8 @@ def preprocess_from(record: Mapping[str, Any], default: Preprocess) -> Preproces
     fields: dict[str, Any] = {"color": "RGB"}
     if "size" in record:
         # A folder's crop replaces the record's, which belongs to another resize.
-        fields |= _size(record) | {"crop": _crop(record)}
+        is_share = _kind(record).startswith("ConvNext")
+        fields |= _share(record) if is_share else _size(record) | {"crop": _crop(record)}
     if "resample" in record:
         if record["resample"] not in tuple(_RESAMPLE):
             raise _unsupported("resample", record["resample"], "0, 1, 2 or 3")
@@ -53,11 +54,29 @@ def preprocess_from(record: Mapping[str, Any], default: Preprocess) -> Preproces
     return found
 
 
+def _kind(record: Mapping[str, Any]) -> str:
+    return str(record.get("image_processor_type") or record.get("feature_extractor_type"))
+
+
+def _share(record: Mapping[str, Any]) -> dict[str, Any]:
+    """ConvNeXT's rule, by which ResNets are published too: a crop of `crop_pct` of the image.
+
+    Its `size` is that of the crop; from 384 pixels the image is squeezed into it instead.
+    """
+    size = record["size"]
+    side = size.get("shortest_edge") if isinstance(size, Mapping) else size
+    if not isinstance(side, int):
+        raise _unsupported("size", size, "a number or shortest_edge")
+    if side >= 384:
+        return {"resize": "exact", "size": side, "max_size": None, "crop": None}
+    whole = int(side / record.get("crop_pct", 224 / 256))
+    return {"resize": "shortest_edge", "size": whole, "max_size": None, "crop": side}
+
+
 def _size(record: Mapping[str, Any]) -> dict[str, Any]:
     size = record["size"]
-    kind = str(record.get("image_processor_type") or record.get("feature_extractor_type"))
     if isinstance(size, int):
-        if kind.startswith("Detr"):
+        if _kind(record).startswith("Detr"):
             size = {"shortest_edge": size, "longest_edge": record.get("max_size")}
         else:
             size = {"height": size, "width": size}

@@ -5,31 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
-from transformers.models.resnet.modeling_resnet import ResNetConvLayer, ResNetShortCut
 
 from export.zoo.attention_interface import use_fused_attention
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
+from export.zoo.folding import fold_resnet_norms
 from export.zoo.reference import FromTransformers
+from export.zoo.resnet_names import resnet_name
 
 
 def use_operators(model: nn.Module) -> None:
     """`FusedAttention` everywhere, and each frozen batch norm folded into its convolution."""
     use_fused_attention(model)
-    for layer in model.modules():
-        if isinstance(layer, ResNetConvLayer | ResNetShortCut):
-            _fold_norm(layer)
-
-
-@torch.no_grad()
-def _fold_norm(layer: ResNetConvLayer | ResNetShortCut) -> None:
-    """norm(W x) = (s W) x + (b - m s) with s = g / sqrt(v + eps): one convolution."""
-    convolution, norm = layer.convolution, layer.normalization
-    scale = norm.weight * (norm.running_var + 1e-5).rsqrt()  # eps of DetrFrozenBatchNorm2d
-    convolution.weight.mul_(scale[:, None, None, None])
-    convolution.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
-    layer.normalization = nn.Identity()
+    fold_resnet_norms(model)
 
 
 _TOP = {
@@ -48,8 +36,7 @@ _DECODER = {
     "norm3": "final_layer_norm",
     "multihead_attn": "encoder_attn",
 }
-_BACKBONE = "model.backbone.model"
-_UNIT = {"conv": "convolution", "bn": "normalization"}
+_BACKBONE = "model.backbone.model."
 
 
 def _layer(kind: str, rest: str, tensor: Tensor, layer: str) -> StateDict:
@@ -62,20 +49,6 @@ def _layer(kind: str, rest: str, tensor: Tensor, layer: str) -> StateDict:
     return split_qkv(f"in_proj.{stacked[2]}", tensor, (targets[0], targets[1], targets[2]))
 
 
-def _resnet(name: str) -> str:
-    """A torchvision/timm ResNet tensor name as `transformers`' backbone has it."""
-    if stem := re.fullmatch(r"(conv|bn)1\.(\w+)", name):
-        return f"{_BACKBONE}.embedder.embedder.{_UNIT[stem[1]]}.{stem[2]}"
-    block = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)", name)
-    if not block:
-        return name
-    stage = f"{_BACKBONE}.encoder.stages.{int(block[1]) - 1}.layers.{block[2]}"
-    if block[3] == "downsample.":
-        unit = "normalization" if block[4] == "1" else "convolution"
-        return f"{stage}.shortcut.{unit}.{block[5]}"
-    return f"{stage}.layer.{int(block[4]) - 1}.{_UNIT[block[3]]}.{block[5]}"
-
-
 def _from_authors(state: Mapping[str, Tensor]) -> StateDict:
     converted: StateDict = {}
     for name, tensor in state.items():
@@ -85,7 +58,7 @@ def _from_authors(state: Mapping[str, Tensor]) -> StateDict:
             layer = f"model.{inside[1]}.layers.{inside[2]}"
             converted |= _layer(inside[1], name[inside.end() :], tensor, layer)
         elif name.startswith("backbone.0.body."):
-            converted[_resnet(name.removeprefix("backbone.0.body."))] = tensor
+            converted[resnet_name(name.removeprefix("backbone.0.body."), _BACKBONE)] = tensor
         else:
             converted[rename(name, _TOP)] = tensor
     return converted
@@ -98,7 +71,7 @@ def _from_hub(state: Mapping[str, Tensor]) -> StateDict:
         inside = re.match(r"model\.backbone\.conv_encoder\.model\.(_backbone\.)?", name)
         if name.endswith("num_batches_tracked"):
             continue
-        converted[_resnet(name[inside.end() :]) if inside else name] = tensor
+        converted[resnet_name(name[inside.end() :], _BACKBONE) if inside else name] = tensor
     return converted
 
 

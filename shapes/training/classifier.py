@@ -2,11 +2,13 @@
 
 A transformer without pretrained weights spends most of its training on telling figure from ground.
 Here its last tokens are also asked which of their pixels belong to the figure, by a linear head
-that is dropped afterwards; that dense target takes it off the initial plateau.
+that is dropped afterwards; that dense target takes it off the initial plateau. The cells of a
+convolutional network's last map are asked the same.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,10 +21,8 @@ from torch.nn import functional
 from runtime import Preprocess
 from shapes.datasets.classification import classification_image
 from shapes.scene import FRAME_SIDE
+from shapes.training.recolouring import recoloured
 from shapes.training.trainer import Task, Trainer, Training, tensors
-
-_GRID = 8  # tokens a side at the end of both classifiers
-_CELL = FRAME_SIDE // _GRID
 
 
 class Images(NamedTuple):
@@ -44,19 +44,38 @@ def load(seed: int, count: int) -> Images:
 
 
 class MaskedClassifier(nn.Module):
-    """Wraps a ViT or Swin classifier for training: its tokens also predict the figure's mask."""
+    """Wraps a classifier for training: its last tokens also predict the figure's mask."""
 
     def __init__(self, model: Any) -> None:
         """Shares the parameters of `model`, a transformers image classifier."""
         super().__init__()
         self.model = model
-        self.head = nn.Linear(model.classifier.in_features, _CELL * _CELL)
+        _use_channels_last(model)
+        with torch.no_grad():
+            blank = torch.zeros(1, 3, FRAME_SIDE, FRAME_SIDE)
+            _, cells, width = _last_tokens(model.eval()(blank, output_hidden_states=True)).shape
+        self.head = nn.Linear(width, FRAME_SIDE**2 // cells)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns class logits (N, classes) and mask logits (N, 64 tokens, 64 pixels)."""
+        """Returns class logits (N, classes) and mask logits (N, tokens, pixels of a token)."""
         outputs = self.model(pixel_values=pixel_values, output_hidden_states=True)
-        tokens = outputs.hidden_states[-1][:, -_GRID * _GRID :]  # without ViT's class token
-        return outputs.logits.float(), self.head(tokens).float()
+        return outputs.logits.float(), self.head(_last_tokens(outputs)).float()
+
+
+def _last_tokens(outputs: Any) -> Tensor:
+    """Tokens (N, side², width) that tile the frame row by row, from a token list or a map."""
+    last: Tensor = outputs.hidden_states[-1]
+    if last.ndim == 4:
+        return last.flatten(2).transpose(1, 2)
+    side = math.isqrt(last.shape[1])
+    return last[:, -side * side :]  # without ViT's class token
+
+
+def _use_channels_last(model: nn.Module) -> None:
+    """Lays kernels out as oneDNN's convolutions are fastest; their inputs follow."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def batch_loss(
@@ -70,13 +89,15 @@ def batch_loss(
 
     def loss() -> Tensor:
         chosen = rng.integers(len(images.frames), size=batch)
-        frames, masks = _recoloured(rng, images.frames[chosen], images.masks[chosen])
+        frames, masks = recoloured(rng, images.frames[chosen], images.masks[chosen])
         with torch.autocast("cpu", torch.bfloat16):
             logits, mask_logits = model(
                 torch.from_numpy(preprocess(list(frames)).inputs["pixel_values"])
             )
         by_class = functional.cross_entropy(logits, torch.from_numpy(images.labels[chosen]))
-        cells = masks.reshape(batch, _GRID, _CELL, _GRID, _CELL).swapaxes(2, 3)
+        side = math.isqrt(mask_logits.shape[1])
+        cell = FRAME_SIDE // side
+        cells = masks.reshape(batch, side, cell, side, cell).swapaxes(2, 3)
         wanted = torch.from_numpy(cells.reshape(mask_logits.shape).astype(np.float32))
         return by_class + functional.binary_cross_entropy_with_logits(mask_logits, wanted)
 
@@ -105,14 +126,3 @@ def accuracy(model: Any, preprocess: Preprocess, seed: int, count: int) -> dict[
 
 
 TRAINER = Trainer(_prepare, accuracy, held_out=4000)
-
-
-def _recoloured(
-    rng: np.random.Generator, frames: NDArray[np.uint8], masks: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Changes a batch in ways that the rendered world is indifferent to: mirrors and colours."""
-    frames = frames[..., rng.permutation(3)]
-    if rng.integers(2):
-        frames = 255 - frames
-    mirror = 1 - 2 * int(rng.integers(2))
-    return frames[:, :, ::mirror], masks[:, :, ::mirror]
