@@ -19,7 +19,6 @@ from videos import Videos
 
 from runtime import Engine, EngineError, Pipeline
 from runtime.pipeline import Result
-from runtime.tasks.classification import Classification
 
 
 def main() -> int:
@@ -65,13 +64,8 @@ def watch(arguments: argparse.Namespace) -> None:
 
 def as_line(result: Result) -> str:
     """JSON; boxes are left, top, right, bottom in pixels, times in seconds since the epoch."""
-    found = result.prediction
     record = {"source": result.source, "frame": result.frame_id, "captured": result.captured}
-    if isinstance(found, Classification):
-        return json.dumps(record | {"top": [guess._asdict() for guess in found.top]})
-    objects = zip(found.labels, found.scores.tolist(), found.boxes.tolist(), strict=True)
-    keys = ("label", "score", "box")
-    return json.dumps(record | {"objects": [dict(zip(keys, one, strict=True)) for one in objects]})
+    return json.dumps(record | result.prediction.as_json())
 
 
 if __name__ == "__main__":

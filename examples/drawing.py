@@ -13,6 +13,8 @@ from runtime.pixels import frame_size, planes_of, rgb_of
 from runtime.resampling import resized
 from runtime.tasks.classification import Classification
 from runtime.tasks.detection import Detections
+from runtime.tasks.keypoints import Keypoints
+from runtime.tasks.segmentation import Segmentation
 
 # Colours that people with any colour vision tell apart: Okabe and Ito, "Color Universal Design".
 COLOURS = (
@@ -20,10 +22,11 @@ COLOURS = (
     (0, 114, 178), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
 _INK, _PAPER = (0, 0, 0), (255, 255, 255)
+_NAMED = 6  # classes of a segmentation whose names are shown
 
 
 def annotate(result: Result, sides: tuple[int, int] | None = None) -> Image.Image:
-    """The frame in RGB with a box and a label for each object, or the best class as a caption.
+    """The frame in RGB and on it what was found: labelled boxes or points, classes, a caption.
 
     Args:
         result: of a pipeline.
@@ -41,6 +44,10 @@ def annotate(result: Result, sides: tuple[int, int] | None = None) -> Image.Imag
     if isinstance(result.prediction, Classification):
         best = result.prediction.top[0]
         _tag(picture, 0, picture.height, f"{best.label} {best.probability:.0%}", _INK)
+    elif isinstance(result.prediction, Segmentation):
+        _classes(picture, result.prediction)
+    elif isinstance(result.prediction, Keypoints):
+        _points(picture, result.prediction, scale)
     else:
         _objects(picture, result.prediction, scale)
     return picture
@@ -50,7 +57,7 @@ def describe(result: Result) -> str:
     """What was found in words, the surest first: "ring (2), star"."""
     if isinstance(result.prediction, Classification):
         return result.prediction.top[0].label
-    counts = Counter(result.prediction.labels)
+    counts = Counter(entry.label for entry in result.prediction.entries())
     return ", ".join(f"{k} ({n})" if n > 1 else k for k, n in counts.items()) or "nothing found"
 
 
@@ -67,10 +74,38 @@ def _objects(picture: Image.Image, found: Detections, scale: float) -> None:
         _tag(picture, left, top, f"{found.labels[n]} {found.scores[n]:.0%}", colour)
 
 
+def _points(picture: Image.Image, found: Keypoints, scale: float) -> None:
+    """A dot with its name at its right for each point that is found."""
+    draw = ImageDraw.Draw(picture)
+    radius = max(3, max(picture.size) // 100)
+    shown = [(int(n), *(found.points[n] * scale).tolist()) for n in np.flatnonzero(found.found)]
+    for n, x, y in shown:
+        place = round(x) + 2 * radius, round(y) + 2 * radius
+        _tag(picture, *place, found.names[n], COLOURS[n % len(COLOURS)])
+    for n, x, y in shown:  # no name hides a dot
+        # Pillow's coordinates are those of the centres of pixels.
+        centre = (x - 0.5, y - 0.5)
+        draw.circle(centre, radius, COLOURS[n % len(COLOURS)], outline=_INK)
+
+
+def _classes(picture: Image.Image, found: Segmentation) -> None:
+    """Each pixel half in its class's colour, and the names of the largest classes at the left."""
+    colours = np.array(COLOURS, np.uint8)[found.class_map % len(COLOURS)]
+    layer = Image.fromarray(colours).resize(picture.size, Image.Resampling.NEAREST)
+    picture.paste(Image.blend(picture, layer, 0.5))
+    bottom = picture.height
+    for label, share, _ in found.entries()[:_NAMED]:
+        colour = COLOURS[found.labels.index(label) % len(COLOURS)]
+        bottom = _tag(picture, 0, bottom, f"{label} {share:.0%}", colour)
+
+
 def _tag(
     picture: Image.Image, left: int, bottom: int, text: str, colour: tuple[int, int, int]
-) -> None:
-    """Text on a plate that stands on `bottom`, moved as little as keeps it in the picture."""
+) -> int:
+    """Text on a plate that stands on `bottom`, moved as little as keeps it in the picture.
+
+    Returns the plate's top edge.
+    """
     draw = ImageDraw.Draw(picture)
     font = _font(max(10, max(picture.size) // 34))
     width, height = (round(side) for side in draw.textbbox((0, 0), text, font, "lt")[2:])
@@ -81,6 +116,7 @@ def _tag(
     draw.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
     bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 128  # luma of ITU BT.601
     draw.text((left + pad, top + pad), text, _INK if bright else _PAPER, font, "lt")
+    return top
 
 
 @cache

@@ -107,7 +107,12 @@ def background(
 def finish(rng: np.random.Generator, canvas: Pixels) -> NDArray[np.uint8]:
     """Adds sensor noise of a random strength and quantises to uint8 (H, W, 3)."""
     noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.06))
-    return ((canvas + noise).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return quantised(canvas + noise)
+
+
+def quantised(canvas: Pixels) -> NDArray[np.uint8]:
+    """Rounds values in 0..1, cutting off others, to uint8 of the same shape."""
+    return (canvas.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _color(rng: np.random.Generator) -> tuple[int, int, int]:

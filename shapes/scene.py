@@ -16,10 +16,15 @@ SIZES = {"small": (0.20, 0.26), "medium": (0.30, 0.40), "large": (0.48, 0.66)}
 
 FRAME_SIDE = 64
 MAX_FIGURES = 6
+_MAX_GROUP = 2
 _MIN_VISIBLE = 0.5  # a figure hidden by more than half is often not recognisable
+# Figures contrast with the background, not with each other: where much of one lies on another of
+# like colours, no model can tell which pixel is whose.
+_MIN_VISIBLE_IN_GROUP = 0.75
 _PLACEMENT_TRIES = 8
 # Classifiers learn figures at any angle too, but not in minutes on two cores.
 _PORTRAIT_TILT = np.pi / 9
+_ANY_TURN = (0.0, 2 * np.pi)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,19 @@ class Annotated:
     figures: tuple[Figure, ...]
 
 
+class Group(NamedTuple):
+    """A frame with one or two large figures.
+
+    Attributes:
+        frame: uint8 (64, 64, 3) RGB.
+        classes: uint8 (64, 64), of what shows most of each pixel: 0 is the background, k + 1 a
+            figure of `DETECTION_NAMES[k]`.
+    """
+
+    frame: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+
+
 def single(rng: np.random.Generator) -> Portrait:
     """Renders one nearly upright figure, anywhere on a shaded background of 64 x 64 pixels."""
     side = FRAME_SIDE
@@ -84,8 +102,32 @@ def single(rng: np.random.Generator) -> Portrait:
     return Portrait(paint.finish(rng, canvas), label, alpha >= 0.5)
 
 
-def several(rng: np.random.Generator) -> Annotated:
-    """Renders one to six figures that may hide parts of each other on a ragged frame."""
+def few(rng: np.random.Generator) -> Group:
+    """Renders one or two large, nearly upright figures; one may hide a quarter of the other."""
+    side = FRAME_SIDE
+    back, _ = paint.palette(rng)
+    canvas = paint.shading(rng, back, side, side)
+    layers: list[_Layer] = []
+    for _ in range(int(rng.integers(1, _MAX_GROUP + 1))):
+        for _ in range(_PLACEMENT_TRIES):
+            figure = _drawn_figure(
+                rng, back, side, side, ("large",), (-_PORTRAIT_TILT, _PORTRAIT_TILT)
+            )
+            if _place(rng, figure, canvas, layers, _MIN_VISIBLE_IN_GROUP):
+                break
+    shown = np.stack([layer.shown for layer in layers])
+    values = np.array([0, *(layer.figure.label + 1 for layer in layers)], np.uint8)
+    classes = values[np.concatenate([1 - shown.sum(axis=0, keepdims=True), shown]).argmax(axis=0)]
+    return Group(paint.finish(rng, canvas), classes)
+
+
+def several(rng: np.random.Generator, *, noise: bool = True) -> Annotated:
+    """Renders one to six figures that may hide parts of each other on a ragged frame.
+
+    Args:
+        rng: draws everything.
+        noise: whether the sensor adds noise; the scene is the same without.
+    """
     long = int(rng.integers(96, 161))
     short = round(long * rng.uniform(0.6, 1.0))
     height, width = (long, short) if rng.integers(2) else (short, long)
@@ -99,7 +141,8 @@ def several(rng: np.random.Generator) -> Annotated:
     boxes = np.array([_bounds(layer.shown) for layer in layers], dtype=np.float32)
     labels = np.array([layer.figure.label for layer in layers], dtype=np.int64)
     figures = tuple(layer.figure for layer in layers)
-    return Annotated(paint.finish(rng, canvas), boxes, labels, figures)
+    frame = paint.finish(rng, canvas) if noise else paint.quantised(canvas)
+    return Annotated(frame, boxes, labels, figures)
 
 
 @dataclass(frozen=True)
@@ -112,12 +155,17 @@ class _Layer:
 
 
 def _drawn_figure(
-    rng: np.random.Generator, back: NDArray[np.float64], height: int, width: int
+    rng: np.random.Generator,
+    back: NDArray[np.float64],
+    height: int,
+    width: int,
+    sizes: tuple[str, ...] = tuple(SIZES),
+    turn: tuple[float, float] = _ANY_TURN,
 ) -> Figure:
     label = int(rng.integers(len(DETECTION_NAMES)))
-    size = tuple(SIZES)[rng.integers(len(SIZES))]
+    size = sizes[rng.integers(len(sizes))]
     radius = 0.5 * rng.uniform(*SIZES[size]) * min(height, width)
-    points = _posed(rng, DETECTION_NAMES[label], radius, height, width)
+    points = _posed(rng, DETECTION_NAMES[label], radius, height, width, turn)
     return Figure(label, size, points, paint.figure_colors(rng, back))
 
 
@@ -127,7 +175,7 @@ def _posed(
     radius: float,
     height: int,
     width: int,
-    turn: tuple[float, float] = (0.0, 2 * np.pi),
+    turn: tuple[float, float],
 ) -> NDArray[np.float64]:
     """Turns by an angle from `turn` (radians), mirrors, scales and moves within the frame."""
     angle = rng.uniform(*turn)
@@ -141,9 +189,13 @@ def _posed(
 
 
 def _place(
-    rng: np.random.Generator, figure: Figure, canvas: paint.Pixels, layers: list[_Layer]
+    rng: np.random.Generator,
+    figure: Figure,
+    canvas: paint.Pixels,
+    layers: list[_Layer],
+    least: float = _MIN_VISIBLE,
 ) -> bool:
-    """Paints a figure over the scene unless it would hide more than half of an earlier one.
+    """Paints a figure over the scene unless less than `least` of an earlier one would stay visible.
 
     `canvas` (H, W, 3) and `layers` are updated in place when it does not.
     """
@@ -153,7 +205,7 @@ def _place(
     alpha = paint.coverage(figure.points - [left, top], bottom - top, right - left)
     for layer in layers:
         hidden = layer.shown[window] * alpha
-        if layer.shown.sum() - hidden.sum() < _MIN_VISIBLE * layer.area:
+        if layer.shown.sum() - hidden.sum() < least * layer.area:
             return False
     for layer in layers:
         layer.shown[window] *= 1 - alpha

@@ -17,9 +17,10 @@ from transformers import ResNetBackbone, ResNetConfig
 from export.zoo.deconvolution import SubPixelDeconvolution
 from export.zoo.family import Convention, Family, StateDict, rename, split_qkv
 from export.zoo.folding import fold_resnet_norms
+from export.zoo.mixing import fuse_mixes
 from export.zoo.reference import OwnModule
 from export.zoo.resnet_names import resnet_name
-from export.zoo.transpose_encoder import EncoderLayer, fuse, sine_positions
+from export.zoo.transpose_encoder import EncoderLayer, sine_positions
 
 _STEM_STRIDE = 8
 
@@ -105,7 +106,7 @@ def use_operators(model: nn.Module) -> None:
     """
     assert isinstance(model, TransPose)
     fold_resnet_norms(model.stem)
-    fuse(model.encoder)
+    fuse_mixes(model.encoder)
     fused = fuse_conv_bn_eval(model.deconvolution, model.norm, transpose=True)
     model.deconvolution = SubPixelDeconvolution(fused)  # type: ignore[assignment]
     model.norm = nn.Identity()  # type: ignore[assignment]

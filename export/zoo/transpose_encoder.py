@@ -6,9 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from export.attention import fused_attention
+from export.zoo.mixing import Mix
 
 
 class EncoderLayer(nn.Module):
@@ -41,7 +40,7 @@ class _SelfAttention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.o_proj = nn.Linear(width, width)
-        self.mix: nn.Module = _Mix()
+        self.mix = Mix()
         for projection in (self.q_proj, self.k_proj, self.v_proj):
             # As one stacked projection would be drawn (torch's MultiheadAttention).
             nn.init.xavier_uniform_(projection.weight, gain=2**-0.5)
@@ -57,21 +56,6 @@ class _SelfAttention(nn.Module):
         )
         mixed = self.mix(queries, keys, values)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), queries, keys
-
-
-class _Mix(nn.Module):
-    """softmax(q kᵀ / √size) v of (B, heads, N, size)."""
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        return functional.scaled_dot_product_attention(queries, keys, values)
-
-
-class _FusedMix(nn.Module):
-    """The same as one `FusedAttention`."""
-
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        mixed: Tensor = fused_attention(queries, keys, values, None, queries.shape[-1] ** -0.5)
-        return mixed
 
 
 def sine_positions(height: int, width: int, channels: int) -> Tensor:
@@ -91,10 +75,3 @@ def sine_positions(height: int, width: int, channels: int) -> Tensor:
     rows = waves(height)[:, None].expand(height, width, half)
     columns = waves(width)[None].expand(height, width, half)
     return torch.cat([rows, columns], dim=2).flatten(0, 1)
-
-
-def fuse(encoder: nn.Module) -> None:
-    """Makes every attention of an encoder one `FusedAttention`, in place."""
-    for module in encoder.modules():
-        if isinstance(module, _SelfAttention):
-            module.mix = _FusedMix()

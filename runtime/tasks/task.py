@@ -43,6 +43,10 @@ class Prediction(abc.ABC):
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
 
+    def picture(self) -> npt.NDArray[Any] | None:
+        """What is a picture itself: uint8 (H, W, 3) RGB, or grey uint8 or uint16 (H, W)."""
+        return None
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -11,6 +11,8 @@ from PIL import Image
 from runtime.pipeline import Result
 from runtime.tasks.classification import Classification, Guess
 from runtime.tasks.detection import Detections
+from runtime.tasks.keypoints import Keypoints
+from runtime.tasks.segmentation import Segmentation
 
 LEFT, TOP, RIGHT, BOTTOM = BOX = (40, 60, 120, 140)
 
@@ -108,3 +110,39 @@ def test_objects_are_named_the_surest_first() -> None:
     assert describe(result(found)) == "a, b, c"
     assert describe(result(dataclasses.replace(found, labels=("b", "a", "b")))) == "b (2), a"
     assert describe(result(detections())) == "nothing found"
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_segmentation_colours_the_frame_and_names_its_classes(scale: int) -> None:
+    classes = np.zeros((200, 160), np.uint8)
+    classes[50:90, 70:] = 2
+    found = result(Segmentation(classes, ("wall", "door", "lamp")))
+    picture = np.asarray(annotate(found, (200 * scale, 200 * scale)))[::scale, ::scale]
+    # Away from the names, which stand at the left and at the bottom.
+    for index, (row, column) in ((2, (50, 70)), (2, (89, 159)), (0, (49, 70)), (0, (90, 159))):
+        halfway = (np.array(COLOURS[index]) + 90) / 2
+        assert np.abs(picture[row, column] - halfway).max() <= 1  # rounding
+    for index, shown in ((0, True), (1, False), (2, True)):  # plates are in the whole colour
+        assert coloured(annotate(found), COLOURS[index]).any() == shown
+    assert describe(found) == "wall, lamp"
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_keypoint_is_a_dot_where_it_is(scale: int) -> None:
+    points = np.array([(40.0, 60.0), (120.5, 150.5), (80.0, 20.0)], np.float32)
+    scores = np.array([0.9, 0.8, 0.3], np.float32)
+    names = ("head", "foot", "hand")
+    found = result(Keypoints(points, scores, names, threshold=0.5, frame_size=(200, 160)))
+    picture = annotate(found, (200 * scale, 200 * scale))
+    for index, (x, y) in enumerate(points[:2]):
+        drawn = coloured(picture, COLOURS[index])
+        row, column = int(y * scale), int(x * scale)
+        for line, middle in ((drawn[row], x * scale), (drawn[:, column], y * scale)):
+            # The run of the dot's colour through its centre: its ends are as far on both sides.
+            others = np.flatnonzero(~line)
+            first = others[others < middle].max() + 1
+            end = others[others >= middle].min()
+            assert end - first >= 3
+            assert (first + end) / 2 == pytest.approx(middle, abs=1)
+    assert not coloured(picture, COLOURS[2]).any()
+    assert describe(found) == "head, foot"

@@ -1,0 +1,33 @@
+"""Attention's product with the values as a module of its own, so that an export can replace it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from export.attention import fused_attention
+
+
+class Mix(nn.Module):
+    """softmax(q kᵀ / √D) v of (B, heads, N, D) (Vaswani et al. 2017, equation 1)."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Keys and values may be of other tokens than queries."""
+        scores: Tensor = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
+        return scores.softmax(dim=-1) @ value
+
+
+class _FusedMix(nn.Module):
+    """The same as one `FusedAttention`."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        mixed: Tensor = fused_attention(query, key, value, None, query.shape[-1] ** -0.5)
+        return mixed
+
+
+def fuse_mixes(model: nn.Module) -> None:
+    """Replaces every `Mix` within a module by the operator, in place."""
+    for name, child in model.named_children():
+        if isinstance(child, Mix):
+            setattr(model, name, _FusedMix())
+        else:
+            fuse_mixes(child)
