@@ -72,18 +72,23 @@ def run(
     bundle: Bundle,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     threshold: Annotated[float, typer.Option(help="Least score of a detection.")] = 0.5,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep pictures: restored, or of classes.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Predict what is on images."""
     with user_errors(json):
-        from export.predictions import as_text
+        from export.predictions import as_text, save_pictures
         from runtime import Engine
         from runtime.images import read_image
 
         frames = [read_image(image) for image in images]
         with Engine.load(bundle) as engine:
             predictions: Sequence[Any] = engine(frames, threshold=threshold)
-    named = list(zip(map(str, images), predictions, strict=True))
+        named = list(zip(map(str, images), predictions, strict=True))
+        if save is not None:
+            save_pictures(save, named)
     if json:
         print_json({"predictions": [{"image": n, **p.as_json()} for n, p in named]})
         return

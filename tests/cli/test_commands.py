@@ -65,6 +65,13 @@ def test_run_prints_json_only(bundle: Path, photo: Path) -> None:
     assert 0 < entry["top"][0]["probability"] <= 1
 
 
+def test_run_saves_pictures_only(bundle: Path, photo: Path, tmp_path: Path) -> None:
+    outcome = run("run", bundle, photo, "--save", tmp_path / "out")
+    assert outcome.code == 2
+    assert "is no picture" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_drift_writes_junit_markdown_and_json(bundle: Path, tmp_path: Path) -> None:
     junit, markdown = tmp_path / "drift.xml", tmp_path / "drift.md"
     outcome = run("drift", bundle, "--junit", junit, "--markdown", markdown, "--json")
