@@ -5,11 +5,13 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check contract clean
+.PHONY: help demo test test-slow soak lint check contract clean
 
 help:
 	@echo "make demo    build swin_tiny_shapes in INT8, verify it, and run it on images"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests but the slow ones"
+	@echo "make test-slow  run those: full-size models, the soak, video"
+	@echo "make soak    run two minutes of cameras that stall, die and come back"
 	@echo "make check   ruff, mypy and the tests"
 	@echo "make contract  TensorRT code against NVIDIA's bindings 10.3 and 11.4"
 
@@ -31,7 +33,14 @@ demo: $(VENV)/.build
 	$(BIN)/vitrine run engines/built/swin_tiny_shapes-int8-cpu engines/built/demo-images/*.png
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
+
+# Two minutes of bad cameras.
+soak: $(VENV)/.dev
+	$(BIN)/pytest tests/cli/test_soak.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from export.zoo import find_family
 from runtime import Preprocess
-from shapes.training import classifier, detection_batches
+from shapes.training import classifier, detection_batches, pose, restorer, segmenter
 from shapes.training.loop import Recipe, fit
 from shapes.training.trainer import Task, Trainer, Training
 
@@ -32,12 +32,32 @@ TRAINERS: dict[str, Trainer] = {
     "vit": classifier.TRAINER,
     "swin": classifier.TRAINER,
     "detr": detection_batches.TRAINER,
+    "resnet": classifier.TRAINER,
+    "vit_hybrid": classifier.TRAINER,
+    "transpose": pose.TRAINER,
+    "setr": segmenter.TRAINER,
+    "ipt": restorer.TRAINER,
 }
 """By family."""
 RECIPES = {
     "vit_tiny_shapes": Recipe(images=20_000, steps=4000, batch=32, rate=1e-3, decay=0.05),
     "swin_tiny_shapes": Recipe(images=20_000, steps=3000, batch=32, rate=1e-3, decay=0.05),
     "detr_tiny_shapes": Recipe(images=12_000, steps=4500, batch=32, rate=1e-3, decay=1e-4),
+    "resnet_tiny_shapes": Recipe(images=20_000, steps=4000, batch=32, rate=2e-3, decay=0.05),
+    "vit_hybrid_tiny_shapes": Recipe(images=20_000, steps=2000, batch=32, rate=1e-3, decay=0.05),
+    "transpose_tiny_shapes": Recipe(images=8_000, steps=1600, batch=32, rate=1e-3, decay=1e-4),
+    "setr_naive_tiny_shapes": Recipe(
+        images=10_000, steps=1800, batch=16, rate=8e-4, decay=0.05, warmup=50
+    ),
+    "setr_pup_tiny_shapes": Recipe(
+        images=6000, steps=400, batch=16, rate=4e-4, decay=0.05, warmup=30
+    ),
+    "setr_mla_tiny_shapes": Recipe(
+        images=6000, steps=400, batch=16, rate=4e-4, decay=0.05, warmup=30
+    ),
+    "ipt_denoise30_tiny_shapes": Recipe(
+        images=3000, steps=12_000, batch=8, rate=2e-3, decay=1e-4, warmup=100
+    ),
 }
 _SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable
 
@@ -50,6 +70,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", type=Path, metavar="FILE", help="weights to start from")
     parser.add_argument("--steps", type=int, help="default: the recipe's")
+    parser.add_argument("--rate", type=float, help="peak learning rate, default: the recipe's")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.seed == HELD_OUT_SEED:
@@ -57,7 +78,8 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     out = arguments.out or CHECKPOINTS / f"{arguments.model}.safetensors"
     recipe = RECIPES[arguments.model]
-    recipe = replace(recipe, steps=arguments.steps or recipe.steps)
+    steps, rate = arguments.steps or recipe.steps, arguments.rate or recipe.rate
+    recipe = replace(recipe, steps=steps, rate=rate)
     figures = train(arguments.model, out, arguments.seed, recipe, arguments.resume)
     print(json.dumps(figures, indent=2))
     return 0
@@ -106,7 +128,7 @@ def train(
     figures = {
         "model": name,
         "command": f"python -m shapes.train {name} --seed {seed}"
-        + (f" --resume {resume.name}" if resume else ""),
+        + (f" --resume {resume.name if resume.is_absolute() else resume}" if resume else ""),
         "threads": torch.get_num_threads(),
         "wall_minutes": round((time.perf_counter() - wall) / 60, 1),
         "cpu_minutes": round((time.process_time() - cpu) / 60, 1),

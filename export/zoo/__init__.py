@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from export.zoo.family import Family
 
-FAMILIES = ("vit", "swin", "detr")
+FAMILIES = ("vit", "swin", "detr", "resnet", "vit_hybrid", "transpose", "setr", "ipt")
 """Each is a module of this package with a `FAMILY`."""
 
 

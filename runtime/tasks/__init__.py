@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from runtime.tasks import classification, detection
+from runtime.tasks import classification, detection, keypoints, restoration, segmentation
 from runtime.tasks.task import Answer, Entry, Prediction, Task
 
 TASKS: dict[str, Task] = {
     "classification": classification.TASK,
     "detection": detection.TASK,
+    "segmentation": segmentation.TASK,
+    "keypoints": keypoints.TASK,
+    "restoration": restoration.TASK,
 }
 
 __all__ = ["TASKS", "Answer", "Entry", "Prediction", "Task"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from shapes.datasets import classification, detection
+from shapes.datasets import classification, detection, keypoints, restoration, segmentation
 from shapes.datasets.dataset import Dataset, Rendered
 
 DATASETS: dict[str, Dataset] = {
     "classification": classification.DATASET,
     "detection": detection.DATASET,
+    "segmentation": segmentation.DATASET,
+    "keypoints": keypoints.DATASET,
+    **{f"restoration_{kind}": restoration.dataset(kind) for kind in restoration.KINDS},
 }
 
 __all__ = ["DATASETS", "Dataset", "Rendered"]
