@@ -14,6 +14,7 @@ from runtime.resampling import resized
 from runtime.tasks.classification import Classification
 from runtime.tasks.detection import Detections
 from runtime.tasks.keypoints import Keypoints
+from runtime.tasks.restoration import Restoration
 from runtime.tasks.segmentation import Segmentation
 
 # Colours that people with any colour vision tell apart: Okabe and Ito, "Color Universal Design".
@@ -27,6 +28,8 @@ _NAMED = 6  # classes of a segmentation whose names are shown
 
 def annotate(result: Result, sides: tuple[int, int] | None = None) -> Image.Image:
     """The frame in RGB and on it what was found: labelled boxes or points, classes, a caption.
+
+    A restored frame takes the place of what was seen.
 
     Args:
         result: of a pipeline.
@@ -48,8 +51,10 @@ def annotate(result: Result, sides: tuple[int, int] | None = None) -> Image.Imag
         _classes(picture, result.prediction)
     elif isinstance(result.prediction, Keypoints):
         _points(picture, result.prediction, scale)
-    else:
+    elif isinstance(result.prediction, Detections):
         _objects(picture, result.prediction, scale)
+    elif isinstance(result.prediction, Restoration):
+        picture.paste(Image.fromarray(result.prediction.image).resize(picture.size))
     return picture
 
 
@@ -57,6 +62,8 @@ def describe(result: Result) -> str:
     """What was found in words, the surest first: "ring (2), star"."""
     if isinstance(result.prediction, Classification):
         return result.prediction.top[0].label
+    if isinstance(result.prediction, Restoration):
+        return "restored"
     counts = Counter(entry.label for entry in result.prediction.entries())
     return ", ".join(f"{k} ({n})" if n > 1 else k for k, n in counts.items()) or "nothing found"
 

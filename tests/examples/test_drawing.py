@@ -12,6 +12,7 @@ from runtime.pipeline import Result
 from runtime.tasks.classification import Classification, Guess
 from runtime.tasks.detection import Detections
 from runtime.tasks.keypoints import Keypoints
+from runtime.tasks.restoration import Restoration
 from runtime.tasks.segmentation import Segmentation
 
 LEFT, TOP, RIGHT, BOTTOM = BOX = (40, 60, 120, 140)
@@ -146,3 +147,10 @@ def test_a_keypoint_is_a_dot_where_it_is(scale: int) -> None:
             assert (first + end) / 2 == pytest.approx(middle, abs=1)
     assert not coloured(picture, COLOURS[2]).any()
     assert describe(found) == "head, foot"
+
+
+def test_a_restored_frame_takes_the_place_of_what_was_seen() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (200, 160, 3), dtype=np.uint8)
+    found = result(Restoration(image))
+    np.testing.assert_array_equal(np.asarray(annotate(found)), image)
+    assert describe(found) == "restored"
