@@ -14,7 +14,7 @@ from torch import nn
 from export.samples import Sample
 from runtime import Preprocess
 from runtime.pieces import in_pieces
-from runtime.tasks import TASKS, Answer
+from runtime.tasks import Answer, find_task
 from runtime.tasks.task import answers_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -46,7 +46,7 @@ def answers(run: Run, preprocess: Preprocess, samples: Sequence[Sample]) -> list
 
 def comparable(task: str, found: Sequence[Answer], labels: Sequence[str]) -> list[Any]:
     """What `runtime.drift.measure` compares."""
-    return [TASKS[task].comparable(answer, labels) for answer in found]
+    return [find_task(task).comparable(answer, labels) for answer in found]
 
 
 def truths(samples: Iterable[Sample]) -> Any:

@@ -17,7 +17,7 @@ from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
 from runtime.images import ImageSet, read_image, read_labels
 from runtime.manifest import Manifest
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 
 Say = Callable[[str], None]
 
@@ -90,7 +90,7 @@ def _samples(manifest: Manifest, folder: Path | None, labels: Path | None) -> li
             )
         return list(split(settings, None, 1, settings.seed, manifest.task).held_out)
     known: Mapping[str, Any] = (
-        read_labels(labels) if labels else TASKS[manifest.task].read_truths(folder)
+        read_labels(labels) if labels else find_task(manifest.task).read_truths(folder)
     )
     files = ImageSet(folder)
     return [

@@ -42,7 +42,7 @@ from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
 from runtime.golden import Golden
 from runtime.manifest import EngineInfo, GoldenInfo
-from runtime.tasks import TASKS, Answer
+from runtime.tasks import Answer, find_task
 
 Say = Callable[[str], None]
 # Faithfulness is a property of the graph, so a few real images show it.
@@ -169,7 +169,7 @@ def _probe(images: Split, reference: Reference, run: Any, task: str) -> Probe:
     outputs = [{k: np.array(v[0]) for k, v in run(single).items()} for single in singles]
     sizes = (1,) if reference.preprocess.pad else (1, 8)
     batches = [{k: v.repeat(size, axis=0) for k, v in singles[0].items()} for size in sizes]
-    return Probe(singles, outputs, batches, TASKS[task].decisions)
+    return Probe(singles, outputs, batches, find_task(task).decisions)
 
 
 def _drift(

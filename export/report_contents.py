@@ -15,7 +15,7 @@ from export.request import Request
 from export.typed import Typed
 from runtime.drift.formats import to_json
 from runtime.preprocess import Batch
-from runtime.tasks import TASKS, Answer, Entry
+from runtime.tasks import Answer, Entry, find_task
 
 _EXAMPLES = 6
 _SHOWN_SCORE = 0.5
@@ -142,5 +142,5 @@ def _examples(
 
 def _predictions(task: str, answer: Answer, labels: Sequence[str]) -> tuple[Entry, ...]:
     batch = Batch({}, [answer.frame_size], list(answer.regions), [len(answer.regions)])
-    found = TASKS[task].predict(answer.outputs, batch, labels, _SHOWN_SCORE)[0]
+    found = find_task(task).predict(answer.outputs, batch, labels, _SHOWN_SCORE)[0]
     return tuple(found.entries())

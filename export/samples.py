@@ -14,7 +14,7 @@ from export.spec import Calibration
 from runtime import EngineError
 from runtime.images import ImageSet, read_image
 from runtime.preprocess import Frame
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 
 # The held-out render has another seed, so that it shares no image with calibration.
 _HELD_OUT_SEED = 1_000_003
@@ -112,7 +112,7 @@ class _File:
 
 
 def _from_folder(folder: Path, images: int, held_out: int, seed: int, task: str) -> Split:
-    labels = TASKS[task].read_truths(folder)
+    labels = find_task(task).read_truths(folder)
     files = ImageSet(folder)
     paths = list(files.paths)
     random.Random(seed).shuffle(paths)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from runtime.preprocess import Frame
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 
@@ -27,16 +29,30 @@ def read_image(path: str | Path) -> Frame:
     Raises:
         EngineError: the file cannot be read or decoded; the message names it.
     """
-    from PIL import Image, ImageOps
+    return decoded(path, _upright_rgb)
+
+
+def decoded(path: str | Path, read: Callable[[Image], T]) -> T:
+    """What `read` makes of an image file, which it may decode.
+
+    Raises:
+        EngineError: the file cannot be read or decoded; the message names it.
+    """
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return _to_rgb(upright)
+            return read(image)
     except Exception as error:  # on damaged files, decoders raise nearly every exception
         raise EngineError(
             f"{path} is not a readable image ({one_line(error)}); replace or remove it"
         ) from error
+
+
+def _upright_rgb(image: Image) -> Frame:
+    from PIL import ImageOps
+
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image) -> Frame:

@@ -19,7 +19,7 @@ from runtime.manifest import Manifest
 from runtime.pieces import in_pieces
 from runtime.pixels import Frame, check_frames
 from runtime.preprocess import Batch, Prepared
-from runtime.tasks import TASKS, Prediction
+from runtime.tasks import TASKS, Prediction, find_task
 
 _CPU_BATCH = 8  # frames at once: more only take memory on a CPU
 _MOST_FIXED = 256  # frames that a model may insist on: what lacks is made, and takes memory
@@ -42,6 +42,7 @@ class Model:
         if max_batch is not None and (type(max_batch) is not int or max_batch < 1):
             raise ValueError(f"max_batch is {max_batch!r}; give an integer of at least 1, or None")
         _check_outputs(manifest)
+        self._task = find_task(manifest.task)
         self.manifest, self.session = manifest, session
         self._fixed = _fixed_batch(manifest)
         built_for = session.largest_batch if isinstance(session, DeviceSession) else None
@@ -118,7 +119,7 @@ class Model:
         self, outputs: Mapping[str, npt.NDArray[Any]], batch: Batch, threshold: float
     ) -> Sequence[Prediction]:
         """The prediction of each frame of `batch`, from what `run` gave for its inputs."""
-        return TASKS[self.manifest.task].predict(outputs, batch, self.manifest.labels, threshold)
+        return self._task.predict(outputs, batch, self.manifest.labels, threshold)
 
     def hold(self) -> Model:
         """Keep the model open until `release`; `ValueError` when it is closed already."""
@@ -193,7 +194,7 @@ def _check_outputs(manifest: Manifest) -> None:
         raise EngineError(
             f"found task {manifest.task!r}, this runtime knows {', '.join(TASKS)}; update Vitrine"
         )
-    names, needed = [info.name for info in manifest.outputs], TASKS[manifest.task].outputs
+    names, needed = [info.name for info in manifest.outputs], find_task(manifest.task).outputs
     if not set(needed) <= set(names):
         raise EngineError(
             f"found outputs {names} for {manifest.task}, expected {' and '.join(needed)}; "

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 
 from runtime.drift.metric import Metric
-from runtime.tasks import TASKS
+from runtime.tasks import TASKS, find_task
 
-METRICS = {name: task.drift.metrics for name, task in TASKS.items()}
+METRICS = {name: find_task(name).drift.metrics for name in TASKS}
 """Task -> metric name -> metric, in the order of a report."""
 
 

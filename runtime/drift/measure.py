@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.drift.limits import check_limits
 from runtime.drift.verdict import DriftReport, judge
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 
 
 def measure(
@@ -40,7 +40,7 @@ def measure(
     limits = dict(limits or {})
     check_limits(task, limits)
     images = _images(reference, candidate, labels)
-    drift = TASKS[task].drift
+    drift = find_task(task).drift
     estimates = drift.estimate(reference, candidate, labels, seed)
     measurements = tuple(
         judge(name, *estimates[name], limits.get(name), images)

@@ -1,16 +1,25 @@
-"""The tasks that engines can have, one module each; a new one is a line in `TASKS`."""
+"""The tasks that engines can have, one module each; a new one is a name in `TASKS`."""
 
 from __future__ import annotations
 
-from runtime.tasks import classification, detection, keypoints, restoration, segmentation
+import importlib
+
 from runtime.tasks.task import Answer, Entry, Prediction, Task
 
-TASKS: dict[str, Task] = {
-    "classification": classification.TASK,
-    "detection": detection.TASK,
-    "segmentation": segmentation.TASK,
-    "keypoints": keypoints.TASK,
-    "restoration": restoration.TASK,
-}
+TASKS = ("classification", "detection", "segmentation", "keypoints", "restoration")
+"""Each is a module of this package with a `TASK`."""
 
-__all__ = ["TASKS", "Answer", "Entry", "Prediction", "Task"]
+
+def find_task(name: str) -> Task:
+    """The task of that name; its module is imported when first asked for.
+
+    Raises:
+        ValueError: none of `TASKS`.
+    """
+    if name not in TASKS:  # names come from manifests too, and must not import anything else
+        raise ValueError(f"found task {name!r}, expected one of {', '.join(TASKS)}")
+    task: Task = importlib.import_module(f"runtime.tasks.{name}").TASK
+    return task
+
+
+__all__ = ["TASKS", "Answer", "Entry", "Prediction", "Task", "find_task"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.detection import METRICS, estimate
-from runtime.errors import EngineError, one_line
 from runtime.preprocess import Batch
+from runtime.tasks.places import in_frames
 from runtime.tasks.scores import check_labels, softmax
 from runtime.tasks.task import Answer, Drift, Entry, Outputs, Prediction, Task
+from runtime.tasks.truths import read_records
 
 _WHOLE = (0.0, 0.0, 1.0, 1.0)  # a frame that covers its image
 # Detections below this score change no average precision worth naming (COCO keeps 100 a frame).
@@ -106,7 +106,8 @@ def detect(
     probabilities = softmax(logits)[..., :-1]
     indices, scores = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
     # All frames together, as each call of NumPy takes longer than its work for one frame.
-    placed = _in_frames(boxes, frame_sizes, regions or [_WHOLE] * len(frame_sizes))
+    placed = in_frames(_corners(boxes), frame_sizes, regions or [_WHOLE] * len(frame_sizes))
+    placed = placed.reshape(boxes.shape)
     orders = np.argsort(-scores, axis=-1, kind="stable")
     counts = np.count_nonzero(scores >= threshold, axis=-1)
     found = []
@@ -124,21 +125,11 @@ def detect(
     return found
 
 
-def _in_frames(
-    boxes: npt.NDArray[Any],
-    frame_sizes: Sequence[tuple[int, int]],
-    regions: Sequence[tuple[float, float, float, float]],
-) -> npt.NDArray[np.float32]:
-    """Centres and sides (N, queries, 4) in 0..1 of images to corners in pixels of the frames."""
+def _corners(boxes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Centres and sides (N, queries, 4) to two corners each, (N, 2 queries, 2)."""
     centres, sides = boxes[..., :2].astype(np.float32), boxes[..., 2:].astype(np.float32)
     corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
-    region = np.array(regions, np.float32)[:, None]
-    start, extent = region[..., :2], region[..., 2:] - region[..., :2]
-    side = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
-    twice = (1, 1, 2)
-    within = (corners - np.tile(start, twice)) / np.tile(extent, twice)
-    side = np.tile(side, twice)
-    return np.asarray(np.clip(within * side, 0, side), np.float32)
+    return corners.reshape(len(boxes), -1, 2)
 
 
 def read_boxes(folder: Path) -> dict[str, Any]:
@@ -149,20 +140,13 @@ def read_boxes(folder: Path) -> dict[str, Any]:
     Raises:
         EngineError: it holds something else.
     """
-    file = folder / "boxes.json"
-    if not file.is_file():
-        return {}
-    try:
-        found = {}
-        for record in json.loads(file.read_text(encoding="utf-8")):
-            rows = np.asarray(record["boxes"], np.float32).reshape(-1, 5)
-            found[str(record["file"])] = TrueBoxes(rows[:, :4], rows[:, 4].astype(np.int64))
-    except (ValueError, KeyError, TypeError) as error:
-        raise EngineError(
-            f"{file} does not hold boxes ({one_line(error)}); "
-            'expected a list of {"file": name, "boxes": [[x1, y1, x2, y2, class index], ...]}'
-        ) from error
-    return found
+    form = '{"file": name, "boxes": [[x1, y1, x2, y2, class index], ...]}'
+    return read_records(folder / "boxes.json", "boxes", form, _true_boxes)
+
+
+def _true_boxes(record: Mapping[str, Any]) -> TrueBoxes:
+    rows = np.asarray(record["boxes"], np.float32).reshape(-1, 5)
+    return TrueBoxes(rows[:, :4], rows[:, 4].astype(np.int64))
 
 
 def _predict(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.keypoints import METRICS, Pose, estimate
-from runtime.errors import EngineError, one_line
 from runtime.preprocess import Batch
 from runtime.tasks.dependency import Dependency
 from runtime.tasks.peaks import peaks
+from runtime.tasks.places import in_frames
 from runtime.tasks.scores import check_labels
 from runtime.tasks.task import Answer, Corners, Drift, Entry, Outputs, Prediction, Task
+from runtime.tasks.truths import read_records
 
 STRIDE = 4
 """Pixels of the model's image from the centre of a heatmap's cell to the next one's."""
@@ -105,11 +105,7 @@ def locate(
     cells, scores = peaks(heatmaps)
     image = np.array(heatmaps.shape[:-3:-1])  # width and height, in cells
     places = (cells + 0.5 / STRIDE) / image
-    region = np.array(regions, np.float32)[:, None]
-    start, extent = region[..., :2], region[..., 2:] - region[..., :2]
-    sides = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
-    points = np.clip((places - start) / extent * sides, 0, sides)
-    return points.astype(np.float32), np.clip(scores, 0, 1)
+    return in_frames(places, frame_sizes, regions), np.clip(scores, 0, 1)
 
 
 def read_points(folder: Path) -> dict[str, Any]:
@@ -121,20 +117,13 @@ def read_points(folder: Path) -> dict[str, Any]:
     Raises:
         EngineError: it holds something else.
     """
-    file = folder / "keypoints.json"
-    if not file.is_file():
-        return {}
-    try:
-        found = {}
-        for record in json.loads(file.read_text(encoding="utf-8")):
-            rows = [(np.nan, np.nan) if row is None else row for row in record["keypoints"]]
-            found[str(record["file"])] = np.asarray(rows, np.float32).reshape(len(rows), 2)
-    except (ValueError, KeyError, TypeError) as error:
-        raise EngineError(
-            f"{file} does not hold keypoints ({one_line(error)}); "
-            'expected a list of {"file": name, "keypoints": [[x, y] or null, ...]}'
-        ) from error
-    return found
+    form = '{"file": name, "keypoints": [[x, y] or null, ...]}'
+    return read_records(folder / "keypoints.json", "keypoints", form, _true_points)
+
+
+def _true_points(record: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    rows = [(np.nan, np.nan) if row is None else row for row in record["keypoints"]]
+    return np.asarray(rows, np.float32).reshape(len(rows), 2)
 
 
 def _predict(

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.segmentation import METRICS, estimate, no_class
-from runtime.errors import EngineError, one_line
+from runtime.errors import EngineError
 from runtime.geometry import Size
-from runtime.images import IMAGE_SUFFIXES
+from runtime.images import IMAGE_SUFFIXES, decoded
 from runtime.preprocess import Batch
 from runtime.tasks.class_maps import ClassMap, class_map
 from runtime.tasks.scores import check_labels
@@ -110,15 +110,7 @@ def read_masks(folder: Path) -> dict[str, Any]:
 
 
 def _read_mask(path: Path) -> npt.NDArray[Any]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            mode, classes = image.mode, np.asarray(image)
-    except Exception as error:  # on damaged files, decoders raise nearly every exception
-        raise EngineError(
-            f"{path} is not a readable image ({one_line(error)}); replace or remove it"
-        ) from error
+    mode, classes = decoded(path, lambda image: (image.mode, np.asarray(image)))
     if mode not in ("L", "P") and not mode.startswith("I"):
         raise EngineError(
             f"{path} holds {mode} pixels, expected class indices; save it as a grey PNG"

@@ -6,13 +6,15 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.metric import Estimator, Metric
 from runtime.preprocess import Batch
+
+if TYPE_CHECKING:
+    from runtime.drift.metric import Estimator, Metric
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 Corners = tuple[float, float, float, float]

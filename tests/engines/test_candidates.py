@@ -11,10 +11,10 @@ from engines.candidates import Candidate, NoFaithfulEngineError, Probe, choose, 
 from engines.faithfulness import compare
 from engines.latency import Latency
 from runtime.backends import open_session
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 from tests.engines.conv_graph import save_patch_graph
 
-DECISIONS = TASKS["classification"].decisions
+DECISIONS = find_task("classification").decisions
 
 
 def probe(path: Path) -> Probe:

@@ -12,7 +12,7 @@ from PIL import Image
 from export.samples import Split, split
 from export.spec import Calibration
 from runtime import EngineError
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 from runtime.tasks.detection import TrueBoxes
 
 
@@ -125,17 +125,17 @@ def test_boxes_are_read_from_json(folder: Path) -> None:
 def test_a_damaged_boxes_file_is_one_clear_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "boxes.json").write_text(text)
     with pytest.raises(EngineError, match=r"boxes\.json.* does not hold boxes.*expected") as caught:
-        TASKS["detection"].read_truths(tmp_path)
+        find_task("detection").read_truths(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_labels_of_another_task_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text('{"somebody": "else"}')
-    assert TASKS["classification"].read_truths(tmp_path) == {}
+    assert find_task("classification").read_truths(tmp_path) == {}
     (tmp_path / "labels.csv").write_text("file,index\na.png,3\n")
-    assert TASKS["classification"].read_truths(tmp_path) == {"a.png": 3}
+    assert find_task("classification").read_truths(tmp_path) == {"a.png": 3}
     with pytest.raises(EngineError, match=r"boxes\.json"):
-        TASKS["detection"].read_truths(tmp_path)
+        find_task("detection").read_truths(tmp_path)
 
 
 def test_a_folder_of_nothing_but_damage_is_refused(tmp_path: Path) -> None:

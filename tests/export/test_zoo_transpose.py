@@ -20,7 +20,7 @@ from export.zoo.deconvolution import SubPixelDeconvolution
 from export.zoo.transpose import TransPose, TransPoseConfig
 from export.zoo.transpose_encoder import EncoderLayer, sine_positions
 from runtime.preprocess import Batch
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 from runtime.tasks.keypoints import Keypoints
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -197,7 +197,7 @@ def test_the_attention_of_a_keypoint_is_the_modules_own(
     names = [output.name for output in session.get_outputs()]
     outputs = dict(zip(names, session.run(None, {"pixel_values": images.numpy()}), strict=True))
     batch = Batch({}, [SIZE] * 2, [(0.0, 0.0, 1.0, 1.0)] * 2, [1, 1])
-    found = TASKS["keypoints"].predict(outputs, batch, "abcde", 0.5)
+    found = find_task("keypoints").predict(outputs, batch, "abcde", 0.5)
     for image, prediction in enumerate(found):
         assert isinstance(prediction, Keypoints)
         for index in range(TINY.num_labels):

@@ -12,15 +12,26 @@ HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "PIL", "ten
 
 def loaded_by(statement: str) -> set[str]:
     """The heavy packages in sys.modules after `statement` ran in a fresh interpreter."""
-    code = f"{statement}; import sys; print(*[m for m in {HEAVY} if m in sys.modules])"
+    return set(
+        printed_by(f"{statement}; import sys; print(*[m for m in {HEAVY} if m in sys.modules])")
+    )
+
+
+def printed_by(code: str) -> list[str]:
+    """The words that a fresh interpreter prints."""
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    return set(result.stdout.split())
+    return result.stdout.split()
 
 
 def test_import_loads_no_heavy_package() -> None:
     assert loaded_by("import runtime") == set()
+
+
+def test_import_loads_no_task() -> None:
+    code = "import runtime, sys; print(*[m for m in sys.modules if m.startswith('runtime.tasks.')])"
+    assert set(printed_by(code)) <= {"runtime.tasks.task"}
 
 
 def test_a_heavy_package_would_be_noticed() -> None:

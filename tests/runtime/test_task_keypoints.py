@@ -11,7 +11,7 @@ import pytest
 
 from runtime.errors import EngineError
 from runtime.preprocess import Batch, Preprocess
-from runtime.tasks import TASKS, Answer
+from runtime.tasks import Answer, find_task
 from runtime.tasks.keypoints import STRIDE, Keypoints, read_points
 from runtime.tasks.peaks import peaks
 
@@ -35,7 +35,7 @@ def predicted(
 ) -> Keypoints:
     batch = Batch({}, [frame], [region], [1])
     outputs = {"heatmaps": heatmaps[None], **more}
-    (found,) = TASKS["keypoints"].predict(outputs, batch, NAMES[: len(heatmaps)], 0.5)
+    (found,) = find_task("keypoints").predict(outputs, batch, NAMES[: len(heatmaps)], 0.5)
     assert isinstance(found, Keypoints)
     return found
 
@@ -94,7 +94,9 @@ def test_a_letterboxed_point_is_found_in_the_frame() -> None:
     row, column = np.argwhere(seen == seen.max()).mean(axis=0) / STRIDE
     rows, columns = np.mgrid[:24, :24]
     heatmap = np.exp(-0.5 * ((rows - row) ** 2 + (columns - column) ** 2) / 2)
-    (found,) = TASKS["keypoints"].predict({"heatmaps": heatmap[None, None]}, batch, ("dot",), 0.5)
+    (found,) = find_task("keypoints").predict(
+        {"heatmaps": heatmap[None, None]}, batch, ("dot",), 0.5
+    )
     assert isinstance(found, Keypoints)
     # The dot's centre; the brightest of its two shrunken pixels are known to half a pixel, of
     # which each is 2.5 of the frame.
@@ -125,7 +127,7 @@ def test_weak_points_are_kept_but_not_listed() -> None:
 def test_a_name_is_needed_for_every_heatmap() -> None:
     batch = Batch({}, [(96, 72)], [WHOLE], [1])
     with pytest.raises(EngineError, match="found 2 labels for 3"):
-        TASKS["keypoints"].predict(
+        find_task("keypoints").predict(
             {"heatmaps": np.zeros((1, 3, HEIGHT, WIDTH))}, batch, ("a", "b"), 0.5
         )
 
@@ -163,12 +165,12 @@ def test_a_model_without_queries_has_no_attention() -> None:
 
 def test_decisions_are_the_highest_cells() -> None:
     maps = np.stack([gaussian(4, 5), gaussian(9, 9)])
-    assert TASKS["keypoints"].decisions({"heatmaps": maps}).tolist() == [5 * 18 + 4, 9 * 18 + 9]
+    assert find_task("keypoints").decisions({"heatmaps": maps}).tolist() == [5 * 18 + 4, 9 * 18 + 9]
 
 
 def test_what_is_compared_are_points_in_the_frame() -> None:
     answer = Answer({"heatmaps": gaussian(9, 12)[None, None]}, (192, 144), [WHOLE])
-    pose = TASKS["keypoints"].comparable(answer, ("head",))
+    pose = find_task("keypoints").comparable(answer, ("head",))
     assert pose.points[0] == pytest.approx([73, 97], abs=2e-3)
     assert pose.frame_size == (192, 144)
 

@@ -13,13 +13,13 @@ from PIL import Image
 from runtime import Engine, EngineError, Pipeline, Preprocess
 from runtime.preprocess import Batch
 from runtime.sources import Source
-from runtime.tasks import TASKS
+from runtime.tasks import find_task
 from runtime.tasks.restoration import Restoration, read_clean
 from runtime.tasks.task import answers_of
 from tests.runtime.bundles import BACKENDS, PLAIN
 from tests.runtime.tiled_bundle import TILED, negative, textured, write_tiled_bundle
 
-TASK = TASKS["restoration"]
+TASK = find_task("restoration")
 SIZES = [(8, 8), (1, 1), (5, 21), (40, 33), (8, 9)]
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from runtime import EngineError, Preprocess
-from runtime.tasks import TASKS, Answer
+from runtime.tasks import Answer, find_task
 from runtime.tasks.class_maps import class_map
 from runtime.tasks.segmentation import Segmentation, read_masks, segment
 
 torch = pytest.importorskip("torch")
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-TASK = TASKS["segmentation"]
+TASK = find_task("segmentation")
 
 
 def enlarged(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

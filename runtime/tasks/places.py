@@ -1,0 +1,29 @@
+"""From places in the images that a model is given to places in the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.tasks.task import Corners
+
+
+def in_frames(
+    points: npt.NDArray[Any],
+    frame_sizes: Sequence[tuple[int, int]],
+    regions: Sequence[Corners],
+) -> npt.NDArray[np.float32]:
+    """Points (N, K, 2), x and y in 0..1 of N images, to pixels of their frames, and within these.
+
+    Args:
+        points: floating-point.
+        frame_sizes: (height, width) in pixels of each original frame.
+        regions: left, top, right, bottom of each frame in 0..1 of its image.
+    """
+    region = np.array(regions, np.float32)[:, None]
+    start, extent = region[..., :2], region[..., 2:] - region[..., :2]
+    sides = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
+    return np.asarray(np.clip((points - start) / extent * sides, 0, sides), np.float32)
