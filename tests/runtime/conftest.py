@@ -30,9 +30,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[cuda_machine.Machine]:
     tensorrt_runtime._reset()
     _logger.cache_clear()
     machine = cuda_machine.reset()
+    gc.freeze()  # what is there already need not be looked through afterwards
     yield machine
     machine.idle()
     gc.collect()  # an exception that a test caught may have kept objects in a cycle
+    gc.unfreeze()
     assert machine.left() == {}
     assert list(tensorrt_runtime._alive) == []
     _logger.cache_clear()  # it is of the fake's class
