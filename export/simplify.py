@@ -23,7 +23,10 @@ def simplify(model: ir.Model) -> ir.Model:
             model, onnx_shape_inference=True,
             input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE,
         )  # fmt: skip
+        before = parts(model)
         model = rewrite(model)
+        if parts(model) == before:
+            break
     tidy = Sequential(
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.CommonSubexpressionEliminationPass(),
@@ -37,6 +40,16 @@ def simplify(model: ir.Model) -> ir.Model:
     return tidy(model).model
 
 
+def parts(model: ir.Model) -> list[object]:
+    """Nodes, what they read and how, and constants; while these are the same, so is the graph."""
+    found: list[object] = [value.const_value for value in model.graph.initializers.values()]
+    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        for node in graph.all_nodes():
+            found += [node, *node.inputs, *node.attributes.values()]
+    return found
+
+
 def inline(model: ir.Model) -> ir.Model:
-    """The same graph with every local function replaced by its body, simplified again."""
-    return simplify(passes.InlinePass()(model.clone()).model)
+    """Replaces every call of a local function by its body, in place."""
+    return passes.InlinePass()(model).model

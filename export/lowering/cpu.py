@@ -16,10 +16,10 @@ from export.lowering.merging import MERGING_AS_GATHER
 from export.lowering.parts import CONCATENATED_PARTS
 from export.lowering.permutations import MOVE_PERMUTATIONS
 from export.lowering.relu import RELUS_UNSIGNED
-from export.lowering.rule import Rule
+from export.lowering.rule import Rule, applied
 from export.lowering.unsigned import SHARED_ACTIVATIONS_UNSIGNED
 from export.lowering.windows import WINDOWS_AS_PERMUTATIONS
-from export.simplify import inline, simplify
+from export.simplify import inline
 
 RULES: tuple[Rule, ...] = (
     WINDOWS_AS_PERMUTATIONS,
@@ -41,9 +41,6 @@ def lowered(model: ir.Model, rules: Sequence[Rule] = RULES) -> ir.Model:
 
     Args:
         model: left as it is.
-        rules: applied one after the other; constants are folded after each.
+        rules: in the order in which they are applied.
     """
-    graph = model.clone()
-    for rule in rules:
-        graph = simplify(rule.apply(graph))
-    return graph
+    return applied(rules, model)

@@ -19,11 +19,12 @@ from export.lowering.onnx_attention import ONNX_ATTENTION
 from export.lowering.parts import CONCATENATED_PARTS
 from export.lowering.permutations import MOVE_PERMUTATIONS
 from export.lowering.plugin_nodes import PLUGIN_NODES
+from export.lowering.regions import REGIONS_AS_GATHERS
 from export.lowering.resizing import RESIZING_AS_PRODUCTS
-from export.lowering.rule import Rule
+from export.lowering.rule import Rule, applied
 from export.lowering.sampling import SAMPLING_AS_GATHERS
 from export.lowering.window_heads import WINDOWS_AS_HEADS
-from export.simplify import inline, simplify
+from export.simplify import inline
 
 ATTENTION_SINCE = (10, 14)
 """The first TensorRT whose parser knows ONNX's Attention."""
@@ -31,7 +32,7 @@ ATTENTION_SINCE = (10, 14)
 _IN_WINDOW_ORDER = (WINDOWS_AS_HEADS, CONCATENATED_PARTS, MERGING_AS_GATHER, MOVE_PERMUTATIONS)
 _PRIMITIVES = Rule("operators as primitives", inline)
 
-SAFE = (SAMPLING_AS_GATHERS, RESIZING_AS_PRODUCTS, MODULO_AS_DIVISION)
+SAFE = (SAMPLING_AS_GATHERS, REGIONS_AS_GATHERS, RESIZING_AS_PRODUCTS, MODULO_AS_DIVISION)
 """Last of every form: constants are folded by then, and with them most index arithmetic."""
 
 FORMS: dict[str, tuple[Rule, ...]] = {
@@ -47,9 +48,6 @@ def lowered_for_tensorrt(model: ir.Model, form: str) -> ir.Model:
 
     Args:
         model: left as it is.
-        form: of `FORMS`; constants are folded after each of its rules.
+        form: of `FORMS`.
     """
-    graph = model.clone()
-    for rule in FORMS[form]:
-        graph = simplify(rule.apply(graph))
-    return graph
+    return applied(FORMS[form], model)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+from export.simplify import parts, simplify
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,19 @@ class Rule:
 
     name: str
     apply: Callable[[ir.Model], ir.Model]
+
+
+def applied(rules: Sequence[Rule], model: ir.Model) -> ir.Model:
+    """The graph after each rule in turn, simplified after the first and after each that changed it.
+
+    Args:
+        rules: in this order.
+        model: left as it is.
+    """
+    graph, simplified = model.clone(), None
+    for rule in rules:
+        graph = rule.apply(graph)
+        if parts(graph) != simplified:
+            graph = simplify(graph)
+            simplified = parts(graph)
+    return graph

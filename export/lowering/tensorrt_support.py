@@ -18,8 +18,8 @@ _NUMBERS = _FLOATS | {ir.DataType.INT32, ir.DataType.INT64}
 _ANY = _NUMBERS | {ir.DataType.BOOL}
 _BY_TYPES = {
     _FLOATS: (
-        "Attention AveragePool Ceil Clip Conv ConvTranspose Cos CumSum Einsum Erf Exp Floor Gelu "
-        "Gemm GlobalAveragePool GridSample GroupNormalization InstanceNormalization "
+        "Attention AveragePool Ceil Clip Conv ConvTranspose Cos CumSum Einsum Elu Erf Exp Floor "
+        "Gelu Gemm GlobalAveragePool GridSample GroupNormalization InstanceNormalization "
         "LayerNormalization Log MatMul Pow Reciprocal Resize Round Sigmoid Sin Softmax Softplus "
         "Sqrt Tanh"
     ),
