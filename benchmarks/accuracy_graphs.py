@@ -42,7 +42,7 @@ def our_graphs(prepared: Prepared, limit: float, confidence: float, out: Path) -
     def searched() -> ir.Model:
         reference, samples = prepared.reference, prepared.images.calibration
         limits = {"top1_agreement": limit}
-        judge = Judge(spec.task, spec.family, reference, samples, limits, confidence)
+        judge = Judge(spec, reference, samples, limits, confidence)
         found = search(
             portable, spec, samples, reference.preprocess, judge, _BACKEND, _BATCH,
             lambda text: print(text, file=sys.stderr), cache,

@@ -13,7 +13,7 @@ from export.answers import Arrays, SingleImages
 from export.lowering.cpu import lowered
 from export.samples import Split, split
 from export.spec import ModelSpec, find_model, load_models
-from export.to_onnx import onnx_from_module
+from export.to_onnx import example_inputs, onnx_from_module
 from export.typed import typed_graph
 from export.weights import Reference, load_reference
 from export.zoo import find_family
@@ -83,7 +83,7 @@ def prepare(
     settings = spec.calibration.model_copy(update={"held_out": held_out})
     chosen = split(settings, folder, images, seed, spec.task)
     calibration = SingleImages(chosen.calibration, reference.preprocess)
-    portable = onnx_from_module(reference.module, family, *spec.trace_size)
+    portable = onnx_from_module(reference.module, family, example_inputs(spec.preprocess))
     typed, files = {}, {}
     for precision in precisions:
         typed[precision] = typed_graph(precision, portable, spec, calibration).model

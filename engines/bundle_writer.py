@@ -38,6 +38,15 @@ class BundleWriter:
         """Where to write the file `name`."""
         return self.work / name
 
+    def part(self, name: str) -> BundleWriter:
+        """For a bundle within this one, in the folder `name`; to be finished or rejected first."""
+        return BundleWriter(self.path(name))
+
+    def parts(self, name: str) -> dict[str, str]:
+        """Folders of finished parts, with the sha256 of the file that makes each whole."""
+        files = sorted(self.work.glob(f"*/{name}"))
+        return {file.parent.name: file_sha256(file) for file in files if file.parent.name[0] != "."}
+
     def finish(self, manifest: Manifest) -> Path:
         """Hashes the files, writes the manifest and renames; replaces an older bundle.
 
@@ -46,7 +55,8 @@ class BundleWriter:
         """
 
         def text(files: dict[str, str]) -> str:
-            return dataclasses.replace(manifest, files=files).to_json()
+            parts = self.parts(MANIFEST)
+            return dataclasses.replace(manifest, files=files, parts=parts).to_json()
 
         return self.finish_with(MANIFEST, text)
 
@@ -57,7 +67,7 @@ class BundleWriter:
             name: of the file that makes the folder whole.
             text: its contents, given the sha256 of every other file by name.
         """
-        files = {p.name: file_sha256(p) for p in sorted(self.work.iterdir())}
+        files = {p.name: file_sha256(p) for p in sorted(self.work.iterdir()) if p.is_file()}
         with (self.work / name).open("w", encoding="utf-8") as file:
             file.write(text(files))
             file.flush()

@@ -29,6 +29,7 @@ from engines.tensorrt import PlanOrder, build_plan
 from engines.trials import Trial, engine_info, proved
 from engines.trt.installation import Installed
 from runtime.backends.tensorrt_machine import release
+from runtime.bundle import KIT, file_sha256
 from runtime.errors import EngineError, one_line
 from runtime.golden import load_golden
 from runtime.loading import GOLDEN, MODEL, PLAN, PLUGINS
@@ -81,7 +82,27 @@ def finish(order: FinishOrder, say: Say, here: Installed | None = None) -> Finis
     assert target.gpu is not None
     order = replace(order, workspace=order.workspace or target.gpu.workspace)
     with _writer(order.out, kit.name) as writer:
-        return _finish(order, kit, here, writer, say)
+        refused = [
+            f"part {name}: {part.refused}"
+            for name, part in _parts(order, kit, here, writer, say)
+            if part.refused
+        ]
+        return _finish(order, kit, here, writer, say, refused)
+
+
+def _parts(
+    order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
+) -> Iterator[tuple[str, Finished]]:
+    """Makes each kit within the kit a bundle within the bundle."""
+    for name, expected in kit.manifest.parts.items():
+        folder = order.kit / name
+        part = read_kit(folder)
+        if file_sha256(folder / KIT) != expected:
+            raise EngineError(
+                f"{folder / KIT} is not the one that was built; copy the kit again, whole"
+            )
+        say(f"part {name}")
+        yield name, _finish(replace(order, kit=folder), part, here, writer.part(name), say, [])
 
 
 @contextlib.contextmanager
@@ -98,7 +119,12 @@ def _writer(out: Path, name: str) -> Iterator[BundleWriter]:
 
 
 def _finish(
-    order: FinishOrder, kit: Kit, here: Installed, writer: BundleWriter, say: Say
+    order: FinishOrder,
+    kit: Kit,
+    here: Installed,
+    writer: BundleWriter,
+    say: Say,
+    refused_parts: Sequence[str],
 ) -> Finished:
     if here.tensorrt:
         built = [_with_tensorrt(graph, order, kit, here, writer, say) for graph in kit.graphs]
@@ -111,7 +137,8 @@ def _finish(
     if all(candidate.obstacle for candidate in wanted):
         raise EngineError(f"no engine of this kit can be kept here: {_obstacles(wanted)}")
     kept, why = choose(candidates)
-    refused = "" if order.keep_slower else faster_float(kept, candidates)
+    slower = "" if order.keep_slower else faster_float(kept, candidates)
+    refused = "; ".join(filter(None, [*refused_parts, slower]))
     trial = next(each for each in trials if each.candidate is kept)
     assert trial.engine is not None
     _keep(order, kit, trial, trials, writer)

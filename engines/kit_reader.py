@@ -58,6 +58,8 @@ def _kit(record: Any) -> Kit:
             "with one release of Vitrine"
         )
     manifest = Manifest.from_json(json.dumps(record["manifest"]))
+    for part in manifest.parts:
+        _name(part)
     graphs = [_graph(each) for each in _list(record["graphs"])]
     profiles = [_profile(each, manifest) for each in _list(record["profiles"])]
     most = max(shapes[2][0] for profile in profiles for shapes in profile.shapes.values())

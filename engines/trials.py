@@ -70,7 +70,7 @@ def proved(
         for trial in trials:
             name = trial.candidate.name
             if trial.model is not None:
-                say(f"{name}: running {len(golden.frames)} golden probes")
+                say(f"{name}: running {len(golden.items)} golden probes")
                 try:
                     session = _open(trial, trial.model)
                     closing.callback(session.close)
@@ -101,7 +101,7 @@ def _times(
 ) -> list[Mapping[str, latency.Latency]]:
     """One measurement a batch size, by the candidate's name."""
     say(f"measuring latency of {len(sessions)} engines")
-    inputs = kit.manifest.preprocess([golden.frames[0]]).inputs
+    inputs = kit.manifest.preprocess([golden.items[0]]).inputs
     batches = (
         {name: array[:1].repeat(size, axis=0) for name, array in inputs.items()}
         for size in kit.batches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ import torch
 from torch import nn
 
 from export.samples import Sample
-from runtime import Preprocess
 from runtime.pieces import in_pieces
+from runtime.preparation import Preparation
 from runtime.tasks import Answer, find_task
-from runtime.tasks.task import answers_of
+from runtime.tasks.task import MAIN, Graph, answers_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -33,15 +34,35 @@ def torch_run(module: nn.Module, outputs: Sequence[str]) -> Run:
     return run
 
 
-def answers(run: Run, preprocess: Preprocess, samples: Sequence[Sample]) -> list[Answer]:
-    """Runs samples through a model, eight at a time (two where a batch is padded)."""
-    found: list[Answer] = []
-    step = 2 if preprocess.pad else 8
-    for start in range(0, len(samples), step):
-        batch = preprocess([sample.read() for sample in samples[start : start + step]])
-        outputs = in_pieces(run, batch.inputs, step)
-        found += answers_of({name: np.array(v) for name, v in outputs.items()}, batch)
-    return found
+@dataclass(frozen=True)
+class Runner:
+    """A model, in PyTorch or in engines, that answers for samples.
+
+    Attributes:
+        task: of the model.
+        graph: its main one.
+        parts: its further ones, by name.
+        labels: of the model.
+    """
+
+    task: str
+    graph: Graph
+    parts: Mapping[str, Graph] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+
+    def answers(self, samples: Sequence[Sample]) -> list[Answer]:
+        """Runs samples through, eight at a time (two where a batch is padded)."""
+        found: list[Answer] = []
+        preprocess, whole = self.graph.preprocess, find_task(self.task).whole
+        step = 2 if preprocess.pad else 8
+        for start in range(0, len(samples), step):
+            batch = preprocess([sample.read() for sample in samples[start : start + step]])
+            outputs = in_pieces(self.graph.run, batch.inputs, step)
+            if whole is not None:
+                graphs = {MAIN: self.graph, **self.parts}
+                outputs = whole(outputs, batch, graphs, self.labels)
+            found += answers_of({name: np.array(v) for name, v in outputs.items()}, batch)
+        return found
 
 
 def comparable(task: str, found: Sequence[Answer], labels: Sequence[str]) -> list[Any]:
@@ -63,7 +84,7 @@ class SingleImages:
     A sample that is cut into tiles gives several.
     """
 
-    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+    def __init__(self, samples: Sequence[Sample], preprocess: Preparation) -> None:
         """Nothing is read before iteration."""
         self._samples, self._preprocess = samples, preprocess
 
@@ -89,5 +110,5 @@ class SingleImages:
         """Yields name -> array with a batch axis of 1."""
         for sample in self._samples:
             inputs = self._preprocess([sample.read()]).inputs
-            for index in range(len(inputs["pixel_values"])):
+            for index in range(len(next(iter(inputs.values())))):
                 yield {name: array[index : index + 1] for name, array in inputs.items()}

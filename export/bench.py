@@ -116,9 +116,8 @@ def _short(text: str) -> str:
 
 
 def _noise(manifest: Manifest, batch: int) -> Mapping[str, npt.NDArray[Any]]:
-    size = manifest.preprocess.image_size
-    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    return manifest.preprocess([frame] * batch).inputs
+    preprocess = manifest.preprocess
+    return preprocess([preprocess.example] * batch).inputs
 
 
 def _interleaved(

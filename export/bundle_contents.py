@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import torch
@@ -24,19 +25,21 @@ from export.request import Request
 from export.samples import Sample, Split
 from export.typed import Typed
 from export.weights import Reference
-from runtime import Preprocess
 from runtime.backends import Session
 from runtime.drift.verdict import DriftReport
 from runtime.golden import Golden, check, save_golden
+from runtime.items import to_arrays
 from runtime.loading import GOLDEN
 from runtime.manifest import EngineInfo, GoldenInfo, Manifest, TensorInfo
-from runtime.preprocess import Frame
+from runtime.preparation import Preparation
+from runtime.strict_npz import MOST_BYTES
 
 PROBES = 4
 """Golden probes of an engine that was measured where it was built."""
 # Another processor rounds differently, so a probe may lose more than it did where the engine was
 # built: four times as much, and at least what changing the order of float32 sums explains.
 _SLACK = 4.0
+_MOST_GOLDEN_BYTES = MOST_BYTES // 2
 _LEAST_LOSS = 1e-4
 
 
@@ -45,26 +48,28 @@ def write_golden(
     reference: Reference,
     samples: Sequence[Sample],
     run_reference: Run,
-    probes: int = PROBES,
 ) -> Golden:
-    """Writes golden.npz from the first held-out images; of a frame cut into tiles, from one."""
-    frames = [_one_image(sample.read(), reference.preprocess) for sample in samples[:probes]]
-    outputs = [
-        {
-            name: np.array(v[0])
-            for name, v in run_reference(reference.preprocess([f]).inputs).items()
-        }
-        for f in frames
-    ]
-    golden = Golden(frames, outputs)
+    """Writes golden.npz from samples, as many as fit; of a frame cut into tiles, from one."""
+    items: list[Any] = []
+    outputs: list[dict[str, npt.NDArray[Any]]] = []
+    room = _MOST_GOLDEN_BYTES
+    for sample in samples:
+        item = _one_image(sample.read(), reference.preprocess)
+        found = run_reference(reference.preprocess([item]).inputs)
+        room -= sum(a.nbytes for a in (*to_arrays(item).values(), *found.values()))
+        if items and room < 0:
+            break  # caches of large models take hundreds of megabytes each
+        items.append(item)
+        outputs.append({name: np.array(value[0]) for name, value in found.items()})
+    golden = Golden(items, outputs)
     save_golden(writer.path(GOLDEN), golden)
     return golden
 
 
-def _one_image(frame: Frame, preprocess: Preprocess) -> Frame:
-    """The frame, or the tile in the midst of those that it is cut into."""
-    images = preprocess.prepare(frame).images
-    return frame if len(images) == 1 else images[len(images) // 2]
+def _one_image(item: Any, preprocess: Preparation) -> Any:
+    """The item, or, of a frame that is cut into tiles, the one in their midst."""
+    images = preprocess.prepare(item).images
+    return item if len(images) == 1 else images[len(images) // 2]
 
 
 def golden_limit(golden: Golden, reference: Reference, session: Session) -> float:

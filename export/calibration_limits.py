@@ -6,19 +6,21 @@ The gate on held-out images is another matter and stays as it is: nothing is cho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration.agreement import expected_agreement
-from export.answers import Run, answers, comparable, torch_run, truths
+from export.answers import Run, Runner, comparable, torch_run, truths
+from export.parts import torch_parts
 from export.samples import Sample
+from export.spec import ModelSpec
 from export.views import VIEWS, with_views
 from export.weights import Reference
-from export.zoo import find_family
 from runtime.drift.limits import metric_named
 from runtime.drift.measure import measure
 from runtime.tasks import Answer
+from runtime.tasks.task import Graph
 
 _AGREEMENT = "top1_agreement"
 
@@ -47,8 +49,7 @@ class Judge:
 
     def __init__(
         self,
-        task: str,
-        family: str,
+        spec: ModelSpec,
         reference: Reference,
         samples: Sequence[Sample],
         limits: Mapping[str, float],
@@ -57,22 +58,22 @@ class Judge:
         """Runs PyTorch on the images.
 
         Args:
-            task: of the model.
-            family: of the model.
+            spec: of the model.
             reference: the PyTorch model.
             samples: the calibration images.
             limits: metric -> limit, of which those that need labels count where there are labels.
             confidence: with which `top1_agreement` keeps its limit; the others keep theirs with
                 their whole 95 % interval, as at the gate.
         """
-        self._task, self._reference = task, reference
         self._limits, self._confidence = dict(limits), confidence
         # Only agreement can make use of views: other metrics compare with one truth an image.
         self._views = VIEWS if _AGREEMENT in limits else 1
         self._samples = with_views(samples) if self._views > 1 else list(samples)
         self._labels = truths(samples)
-        run = torch_run(reference.module, find_family(family).outputs)
-        self._theirs = answers(run, reference.preprocess, self._samples)
+        run = torch_run(spec.exported.main(reference.module), spec.exported.outputs)
+        graph, parts = Graph(run, reference.preprocess), torch_parts(spec, reference)
+        self._runner = Runner(spec.task, graph, parts, reference.labels)
+        self._theirs = self._runner.answers(self._samples)
 
     def of(self, *runs: Run) -> tuple[Figure, ...]:
         """The limited metrics of a run; of several, which take the images in turn."""
@@ -80,7 +81,8 @@ class Judge:
         for turn, run in enumerate(runs):
             mine = [i for i in range(len(self._samples)) if i // self._views % len(runs) == turn]
             part = [self._samples[i] for i in mine]
-            found |= zip(mine, answers(run, self._reference.preprocess, part), strict=True)
+            graph = self._runner.graph._replace(run=run)
+            found |= zip(mine, replace(self._runner, graph=graph).answers(part), strict=True)
         return self._figures([found[i] for i in range(len(found))])
 
     def of_the_reference(self) -> tuple[Figure, ...]:
@@ -88,9 +90,9 @@ class Judge:
         return self._figures(self._theirs)
 
     def _figures(self, found: Sequence[Answer]) -> tuple[Figure, ...]:
-        labels = self._reference.labels
-        theirs = comparable(self._task, self._theirs, labels)
-        ours = comparable(self._task, found, labels)
+        labels = self._runner.labels
+        theirs = comparable(self._runner.task, self._theirs, labels)
+        ours = comparable(self._runner.task, found, labels)
         figures = []
         rest = dict(self._limits)
         if _AGREEMENT in rest:
@@ -103,7 +105,7 @@ class Judge:
         if rest:
             images = slice(None, None, self._views)
             report = measure(
-                self._task, theirs[images], ours[images], labels=self._labels, limits=rest
+                self._runner.task, theirs[images], ours[images], labels=self._labels, limits=rest
             )
             figures += [
                 Figure(

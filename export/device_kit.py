@@ -113,7 +113,7 @@ def kit_of(
     batches = tuple(dict.fromkeys((1, max_batch)))
 
     def text(files: dict[str, str]) -> str:
-        listed = replace(manifest, files=files)
+        listed = replace(manifest, files=files, parts=writer.parts(KIT))
         name = writer.folder.name.removesuffix(KIT_SUFFIX)
         return kit_text(Kit(name, listed, graphs, evidence, shapes, batches))
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.answers import Arrays, answers, comparable, torch_run, truths
+from export.answers import Runner, comparable, torch_run, truths
+from export.parts import of_part, samples_of_part, torch_parts
 from export.samples import Sample, split
-from export.spec import find_model, load_models
+from export.spec import ModelSpec, find_model, load_models
 from export.weights import Reference, load_reference
-from export.zoo import find_family
 from runtime import Engine, EngineError
 from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
+from runtime.engine_parts import graph_of
 from runtime.images import ImageSet, read_image, read_labels
 from runtime.manifest import Manifest
 from runtime.tasks import find_task
+from runtime.tasks.task import Graph
 
 Say = Callable[[str], None]
 
@@ -49,19 +52,23 @@ def measure_bundle(
     with Engine.load(bundle) as engine:
         manifest = engine.manifest
         check_limits(manifest.task, max_drift)
-        samples = _samples(manifest, images, labels)
+        spec = find_model(manifest.model, load_models())
+        samples = _samples(spec, manifest, images, labels)
+        reference = _reference(spec, manifest)
+        if spec.part:
+            samples = samples_of_part(spec, reference, samples)
+            reference = of_part(spec, reference)
         say(f"running PyTorch on {len(samples)} images")
-        reference = _reference(manifest)
-        family = find_family(find_model(manifest.model, load_models()).family)
-        run_reference = torch_run(reference.module, family.outputs)
-        theirs = answers(run_reference, manifest.preprocess, samples)
+        run = torch_run(spec.exported.main(reference.module), spec.exported.outputs)
+        parts, graph = torch_parts(spec, reference), Graph(run, manifest.preprocess)
+        runner = Runner(manifest.task, graph, parts, manifest.labels)
+        theirs = runner.answers(samples)
         say(f"running {manifest.engine.backend} on {len(samples)} images")
-
-        def run_engine(inputs: Arrays) -> Arrays:
-            rest = {name: inputs[name] for name in inputs if name != "pixel_values"}
-            return engine.infer(inputs["pixel_values"], **rest)
-
-        ours = answers(run_engine, manifest.preprocess, samples)
+        ours = replace(
+            runner,
+            graph=graph_of(engine),
+            parts={name: graph_of(engine.part(name)) for name in manifest.parts},
+        ).answers(samples)
     limits = {
         m["name"]: m["limit"] for m in manifest.drift["measurements"] if m["limit"] is not None
     }
@@ -80,17 +87,20 @@ def measure_bundle(
     }
 
 
-def _samples(manifest: Manifest, folder: Path | None, labels: Path | None) -> list[Sample]:
+def _samples(
+    spec: ModelSpec, manifest: Manifest, folder: Path | None, labels: Path | None
+) -> Sequence[Sample]:
+    """What the whole model is given, also of a part."""
     if folder is None:
-        settings = find_model(manifest.model, load_models()).calibration
+        settings = spec.calibration
         if settings.rendered is None:
             raise EngineError(
                 f"{manifest.model} has no rendered images; pass --images DIR with pictures of what "
                 "the engine will see"
             )
-        return list(split(settings, None, 1, settings.seed, manifest.task).held_out)
+        return split(settings, None, 1, settings.seed, spec.whole.task).held_out
     known: Mapping[str, Any] = (
-        read_labels(labels) if labels else find_task(manifest.task).read_truths(folder)
+        read_labels(labels) if labels else find_task(spec.whole.task).read_truths(folder)
     )
     files = ImageSet(folder)
     return [
@@ -99,12 +109,12 @@ def _samples(manifest: Manifest, folder: Path | None, labels: Path | None) -> li
     ]
 
 
-def _reference(manifest: Manifest) -> Reference:
+def _reference(spec: ModelSpec, manifest: Manifest) -> Reference:
     """The PyTorch model of a bundle, from the weights it was built from and no others."""
-    spec, source = find_model(manifest.model, load_models()), manifest.source
+    source = manifest.source
     weights = str(source["weights"])
     argument = None if weights == "default" else weights
-    reference = load_reference(spec, argument, int(source["seed"]))
+    reference = load_reference(spec.whole, argument, int(source["seed"]))
     if reference.source["sha256"] != source["sha256"]:
         raise EngineError(
             f"the weights {weights} have changed since the bundle was built "

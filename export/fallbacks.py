@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from export.engine_choice import Choice
-from runtime import EngineError, Preprocess
+from runtime import EngineError
 from runtime.backends import open_session
 from runtime.golden import Golden, check
+from runtime.preparation import Preparation
 
 
 def find_fallbacks(
-    choice: Choice, golden: Golden, preprocess: Preprocess, min_cosine: float
+    choice: Choice, golden: Golden, preprocess: Preparation, min_cosine: float
 ) -> tuple[str, ...]:
     """Other back ends for the kept graph, the fastest first.
 

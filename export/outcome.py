@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.candidates import Candidate
@@ -11,6 +11,7 @@ from engines.kit import KIT_SUFFIX
 from export.samples import Split
 from export.typed_graphs import Graphs
 from export.weights import Reference
+from runtime.backends import Session, open_session
 from runtime.drift.verdict import DriftReport
 
 
@@ -28,6 +29,9 @@ class Built:
         split: the images.
         reference: the PyTorch model and where its weights came from.
         graphs: what there was to choose from.
+        model: name of the file of the kept graph.
+        session: back end in which it is measured here, and whether as written.
+        parts: what came out of each part.
     """
 
     bundle: Path
@@ -39,11 +43,19 @@ class Built:
     split: Split
     reference: Reference
     graphs: Graphs
+    model: str
+    session: tuple[str, bool]
+    parts: Mapping[str, Built] = field(default_factory=dict)
 
     @property
     def kit(self) -> bool:
         """Whether it is a kit, whose engine a device has yet to build."""
         return self.accepted and self.bundle.name.endswith(KIT_SUFFIX)
+
+    def open(self) -> Session:
+        """The kept graph, where its drift is measured."""
+        backend, faithful = self.session
+        return open_session(backend, self.bundle / self.model, faithful=faithful)
 
     @property
     def accepted(self) -> bool:

@@ -26,7 +26,7 @@ from export.calibration_limits import Figure, Judge, said
 from export.samples import Sample
 from export.spec import ModelSpec
 from export.typed import Typed, linear_shapes, measured, preset_map
-from runtime import Preprocess
+from runtime.preparation import Preparation
 
 _EFFECT_IMAGES = 8
 _SCORES_FLOAT = "returned by the search: no linear could be int8 beside int8 queries and keys"
@@ -62,7 +62,7 @@ def search(
     portable: ir.Model,
     spec: ModelSpec,
     samples: Sequence[Sample],
-    preprocess: Preprocess,
+    preprocess: Preparation,
     judge: Judge,
     backend: str,
     batch: int,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engines.tensorrt import Profile
 from runtime import Preprocess
 from runtime.manifest import TensorInfo
+from runtime.preparation import Preparation
 
 # Photographs are mostly 4:3; a profile is tuned for them lying and standing.
 _LONG, _SHORT = 4, 3
@@ -16,7 +17,7 @@ _LEAST = 2
 
 
 def profiles(
-    inputs: Sequence[TensorInfo], preprocess: Preprocess, max_batch: int
+    inputs: Sequence[TensorInfo], preprocess: Preparation, max_batch: int
 ) -> tuple[Profile, ...]:
     """One profile for single images and one for batches, or one for each way to hold a camera.
 
@@ -30,7 +31,7 @@ def profiles(
         preprocess: of the model, which bounds what images may become.
         max_batch: images at most.
     """
-    if not preprocess.pad:
+    if not isinstance(preprocess, Preprocess) or not preprocess.pad:
         batches = ((1, 1, 1), (1, max_batch, max_batch))
         return tuple(_profile(inputs, {"batch": b}) for b in batches[: 1 if max_batch == 1 else 2])
     size = preprocess.image_size[0]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from engines import report, report_data
 from engines.bundle_writer import BundleWriter
@@ -18,6 +22,7 @@ from runtime.preprocess import Batch
 from runtime.tasks import Answer, Entry, find_task
 
 _EXAMPLES = 6
+_CLIP_FRAMES = 4
 _SHOWN_SCORE = 0.5
 
 
@@ -124,6 +129,8 @@ def _examples(
 ) -> tuple[report_data.Example, ...]:
     """The first images, preceded by those on which engine and reference disagree most."""
     labels = built.reference.labels
+    if not built.split.held_out or _picture(built.split.held_out[0].read()) is None:
+        return ()
     rows = []
     for index, (reference, engine) in enumerate(zip(theirs, ours, strict=True)):
         left = _predictions(request.spec.task, reference, labels)
@@ -136,8 +143,20 @@ def _examples(
     examples = []
     for _, index, left, right in chosen[:_EXAMPLES]:
         sample = built.split.held_out[index]
-        examples.append(report_data.Example(sample.name, sample.read(), left, right))
+        picture = _picture(sample.read())
+        assert picture is not None  # as items are of one kind
+        examples.append(report_data.Example(sample.name, picture, left, right))
     return tuple(examples)
+
+
+def _picture(item: Any) -> npt.NDArray[np.uint8] | None:
+    """A frame; of a clip some frames in a row; None of what cannot be looked at."""
+    if not isinstance(item, np.ndarray):
+        return None
+    if item.ndim == 3:
+        return item
+    frames = item[np.linspace(0, len(item) - 1, min(len(item), _CLIP_FRAMES)).astype(int)]
+    return np.concatenate(frames, axis=1)
 
 
 def _predictions(task: str, answer: Answer, labels: Sequence[str]) -> tuple[Entry, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from export.spec import Calibration
 from runtime import EngineError
 from runtime.images import ImageSet, read_image
+from runtime.items import to_arrays
 from runtime.preprocess import Frame
 from runtime.tasks import find_task
 
@@ -22,16 +23,17 @@ _HELD_OUT_SEED = 1_000_003
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, decoded when asked for, so that a build's memory does not grow with the set.
+    """One item, decoded when asked for, so that a build's memory does not grow with the set.
 
     Attributes:
         name: of the file, or of the rendered image.
-        read: decodes or renders it: uint8 (H, W, 3) RGB.
+        read: decodes, renders or makes it: a frame, uint8 (H, W, 3) RGB, or what else the model
+            takes (`runtime.items`).
         label: the truth about it, in the form of its task; None where it is not known.
     """
 
     name: str
-    read: Callable[[], Frame]
+    read: Callable[[], Any]
     label: Any = None
 
 
@@ -140,5 +142,6 @@ def _digest(samples: Sequence[Sample]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(sample.name.encode())
-        digest.update(sample.read().tobytes())
+        for array in to_arrays(sample.read()).values():
+            digest.update(array.tobytes())
     return digest.hexdigest()

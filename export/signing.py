@@ -32,11 +32,12 @@ def sign(
     The passphrase of an encrypted key is read from VITRINE_KEY_PASSPHRASE, or asked for.
     """
     with user_errors(json):
-        from runtime.bundle import open_bundle
+        from runtime.bundle import open_bundle, open_parts
         from runtime.signature import SIGNATURE, fingerprint, sign_manifest
 
         private = _read_private_key(key)
         opened = open_bundle(bundle)
+        open_parts(opened)
         text = sign_manifest(opened.manifest_bytes, private)
         target = bundle / SIGNATURE
         temporary = target.with_name(f".{SIGNATURE}.new")
@@ -65,7 +66,7 @@ def verify(
     Without a key, a signature shows that nothing was changed since, but not who signed.
     """
     with user_errors(json):
-        from runtime.bundle import open_bundle
+        from runtime.bundle import open_bundle, open_parts
         from runtime.errors import EngineError
         from runtime.signature import (
             SIGNATURE,
@@ -84,6 +85,7 @@ def verify(
             raise EngineError(f"{bundle} is not a folder; give the folder of a built bundle")
         try:
             opened = open_bundle(bundle, trusted_keys=trusted)
+            open_parts(opened)
             signer = opened.signer()
         except EngineError as error:
             if json:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from export.zoo import FAMILIES
-from runtime import Preprocess
+from export.yaml_lines import line_of, refuse_duplicates
+from export.zoo import FAMILIES, find_family
+from runtime.preparation import Preparation, read_preparation
 from runtime.tasks import TASKS
 from shapes.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from export.zoo.family import Family
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_FILE = ROOT / "models.yaml"
@@ -92,45 +96,30 @@ class KeepFloat(_Record):
     why: str
 
 
-class ModelSpec(_Record):
-    """Everything the pipeline knows of one model.
+class GraphSpec(_Record):
+    """What the pipeline knows of one graph.
 
     Attributes:
-        config: keyword arguments of the family's `transformers` configuration.
-        weights: None where none are published in a form that can be read, so that a build must be
-            given some.
-        preprocess: of the default weights; `preprocess_by_convention` overrides it for weights
-            published under other tensor names ("timm", "torchvision").
+        preprocess: of the default weights.
         labels: a file of names, one a line, or the names themselves.
         drift: limits by precision, then by metric.
     """
 
-    name: str
-    family: str
     task: str
-    config: dict[str, Any]
-    weights: Weights | None = None
-    preprocess: Preprocess
-    preprocess_by_convention: dict[Literal["timm", "torchvision"], Preprocess] = {}
+    preprocess: Preparation
     labels: tuple[str, ...] = ()
-    calibration: Calibration = Calibration()
     drift: dict[Precision, dict[str, float]]
     keep_float: tuple[KeepFloat, ...] = ()
 
-    @field_validator("family", "task")
+    @field_validator("task")
     @classmethod
-    def _known(cls, value: str, info: ValidationInfo) -> str:
-        return _one_of(value, FAMILIES if info.field_name == "family" else TASKS)
+    def _known_task(cls, value: str) -> str:
+        return _one_of(value, TASKS)
 
     @field_validator("preprocess", mode="before")
     @classmethod
-    def _preprocess(cls, value: Any) -> Preprocess:
-        return Preprocess.from_dict(value)
-
-    @field_validator("preprocess_by_convention", mode="before")
-    @classmethod
-    def _preprocesses(cls, value: dict[str, Any]) -> dict[str, Preprocess]:
-        return {name: Preprocess.from_dict(fields) for name, fields in value.items()}
+    def _preprocess(cls, value: Any) -> Preparation:
+        return read_preparation(value)
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -139,10 +128,62 @@ class ModelSpec(_Record):
             return value
         return tuple((ROOT / value).read_text(encoding="utf-8").splitlines())
 
+
+class ModelSpec(GraphSpec):
+    """Everything the pipeline knows of one model, or of a part of one.
+
+    Attributes:
+        config: keyword arguments of the family's configuration.
+        weights: None where none are published in a form that can be read, so that a build must be
+            given some.
+        preprocess_by_convention: overrides `preprocess` for weights published under other tensor
+            names ("timm", "torchvision").
+        parts: further graphs, by the names that the family has for them.
+    """
+
+    name: str
+    family: str
+    config: dict[str, Any]
+    weights: Weights | None = None
+    preprocess_by_convention: dict[Literal["timm", "torchvision"], Preparation] = {}
+    calibration: Calibration = Calibration()
+    parts: dict[str, GraphSpec] = {}
+    _whole: ModelSpec | None = PrivateAttr(None)
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        return _one_of(value, FAMILIES)
+
+    @field_validator("preprocess_by_convention", mode="before")
+    @classmethod
+    def _preprocesses(cls, value: dict[str, Any]) -> dict[str, Preparation]:
+        return {name: read_preparation(fields) for name, fields in value.items()}
+
     @property
-    def trace_size(self) -> tuple[int, int]:
-        """Height and width in pixels at which the model is traced."""
-        return self.preprocess.image_size
+    def whole(self) -> ModelSpec:
+        """The model that this is a part of; itself where it is a whole one."""
+        return self._whole or self
+
+    @property
+    def part(self) -> str | None:
+        """Which part of `whole` it is."""
+        return None if self._whole is None else self.name.removeprefix(f"{self._whole.name}.")
+
+    @property
+    def exported(self) -> Family:
+        """The family, and of a part the family with that part for its main graph."""
+        family = find_family(self.family)
+        return family if self.part is None else family.of_part(self.part)
+
+    def of_part(self, name: str) -> ModelSpec:
+        """The record of a part, which is built like a model."""
+        part = self.parts[name]
+        fields = {field: getattr(part, field) for field in GraphSpec.model_fields}
+        own = {"name": f"{self.name}.{name}", "parts": {}, "preprocess_by_convention": {}}
+        found = self.model_copy(update=fields | own)
+        found._whole = self
+        return found
 
 
 def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
@@ -155,17 +196,19 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
     text = path.read_text(encoding="utf-8")
     try:
         tree, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        refuse_duplicates(tree)
     except yaml.YAMLError as error:
         raise SpecError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
-    _refuse_duplicates(path, tree)
+    except ValueError as error:
+        raise SpecError(f"{path.name}, {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("models"), dict):
         raise SpecError(f"{path.name}: expected the keys `families` and `models` at the top")
     for extra in sorted(data.keys() - {"families", "models"}):
-        line = _line(tree, (extra,))
+        line = line_of(tree, (extra,))
         raise SpecError(f"{path.name}, line {line}: unknown key `{extra}`; use families or models")
     families = data.get("families") or {}
     for extra in sorted(families.keys() - set(FAMILIES)):
-        line = _line(tree, ("families", extra))
+        line = line_of(tree, ("families", extra))
         raise SpecError(
             f"{path.name}, line {line}: unknown family `{extra}`; use {', '.join(FAMILIES)}"
         )
@@ -175,9 +218,12 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
 
 
 def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
-    """The record called `name`; `SpecError` with the nearest names when there is none."""
+    """The record called `name`, or NAME.PART; `SpecError` with the nearest names for others."""
     if name in models:
         return models[name]
+    whole, _, part = name.partition(".")
+    if part and part in getattr(models.get(whole), "parts", ()):
+        return models[whole].of_part(part)
     near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(models))}"
     raise SpecError(f"unknown model {name!r}; {hint} (`vitrine models` lists all)")
@@ -185,7 +231,7 @@ def find_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
 
 def _record(path: Path, tree: Any, name: str, record: Any, families: Any) -> ModelSpec:
     if not isinstance(record, dict):
-        line = _line(tree, ("models", name))
+        line = line_of(tree, ("models", name))
         raise SpecError(f"{path.name}, line {line}: {name} is not a mapping; give its keys")
     shared = families.get(record.get("family")) or {}
     try:
@@ -197,7 +243,7 @@ def _record(path: Path, tree: Any, name: str, record: Any, families: Any) -> Mod
         # What a record leaves out comes from its family.
         inherited = keys[0] not in record and keys[0] in shared
         above = ("families", record["family"]) if inherited else ("models", name)
-        line = _line(tree, (*above, *keys))
+        line = line_of(tree, (*above, *keys))
         what = f"`{'.'.join(keys)}` of {name}"
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(keys[-1], ModelSpec.model_fields, n=1)
@@ -206,7 +252,7 @@ def _record(path: Path, tree: Any, name: str, record: Any, families: Any) -> Mod
             message = f"{what}: {first['msg']}, found {first['input']!r}"
         raise SpecError(f"{path.name}, line {line}: {message}") from error
     except (OSError, TypeError, ValueError) as error:
-        line = _line(tree, ("models", name))
+        line = line_of(tree, ("models", name))
         raise SpecError(f"{path.name}, line {line}: {name}: {error}") from error
 
 
@@ -217,44 +263,3 @@ def _culprit(error: Any) -> tuple[str, ...]:
     found = {key: re.search(rf"\b{re.escape(str(key))}\b", error["msg"]) for key in error["input"]}
     named = sorted((match.start(), str(key)) for key, match in found.items() if match)
     return (named[0][1],) if named else ()
-
-
-def _refuse_duplicates(path: Path, node: Any) -> None:
-    """YAML's loader would take the last of equal keys and drop the others."""
-    if isinstance(node, yaml.MappingNode):
-        first: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in first:
-                raise SpecError(
-                    f"{path.name}, line {line}: `{key.value}` is given again, first in line "
-                    f"{first[key.value]}; keep one"
-                )
-            first[key.value] = line
-            _refuse_duplicates(path, value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_duplicates(path, value)
-
-
-def _line(node: Any, keys: tuple[str, ...]) -> int:
-    """1-based line of the deepest of `keys` that the document has under `node`."""
-    line: int = node.start_mark.line + 1
-    for key in keys:
-        pairs = [(k, v) for k, v in _entries(node) if k.value == key]
-        if not pairs:
-            break
-        line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
-    return line
-
-
-def _entries(node: Any) -> Iterator[tuple[Any, Any]]:
-    """A mapping's keys and values, its own before those it merges with `<<`; a list's items."""
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield yaml.ScalarNode("", str(index), item.start_mark), item
-    if isinstance(node, yaml.MappingNode):
-        yield from node.value
-        for key, value in node.value:
-            if key.value == "<<":
-                yield from _entries(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -17,23 +18,29 @@ from export.graph_names import name_attentions, name_linears, restore_names
 from export.operators import DOMAIN, VERSION, caller, local_functions
 from export.simplify import simplify
 from export.zoo.family import Family
+from runtime.preparation import Preparation
 
 OPSET = 20  # the highest that TensorRT 10.3 (JetPack 6) reads
 
 
-class NamedOutputs(nn.Module):
-    """Calls the reference by keyword and returns its named outputs as a tuple."""
+class Positional(nn.Module):
+    """Takes the inputs as a tuple, which the exporter can name, and so returns the outputs."""
 
-    def __init__(self, model: nn.Module, outputs: tuple[str, ...]) -> None:
-        """Args: model: a `transformers` reference; outputs: names of what it returns."""
+    def __init__(self, model: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Args: model: called by keyword, returns outputs by name; inputs, outputs: names."""
         super().__init__()
-        self.model, self.outputs = model, outputs
+        self.model, self.inputs, self.outputs = model, tuple(inputs), tuple(outputs)
 
-    def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> Any:
-        """The named outputs for (B, 3, H, W) pixels and, of ragged families, a (B, H, W) mask."""
-        extra = {} if pixel_mask is None else {"pixel_mask": pixel_mask}
-        result = self.model(pixel_values=pixel_values, **extra)
+    def forward(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The outputs for the inputs, both in the order of their names."""
+        result = self.model(**dict(zip(self.inputs, tensors, strict=True)))
         return tuple(result[name] for name in self.outputs)
+
+
+def example_inputs(preprocess: Preparation) -> dict[str, Tensor]:
+    """Inputs to trace a model with, two of everything: what preprocessing makes of its example."""
+    batch = preprocess([preprocess.example] * 2)
+    return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
 
 
 # The exporter reads these annotations; `from __future__ import annotations` is fine with it.
@@ -49,37 +56,32 @@ def _window_attention(
     return call(qkv, bias, window=window, shift=shift, heads=heads, scale=scale)
 
 
-def onnx_from_module(reference: nn.Module, family: Family, height: int, width: int) -> ir.Model:
+def onnx_from_module(
+    reference: nn.Module, family: Family, inputs: Mapping[str, Tensor]
+) -> ir.Model:
     """Exports an eval-mode reference module; the module itself is left as it was.
 
     Args:
-        reference: the family's `transformers` module, float32, in eval mode.
+        reference: the family's reference module, float32, in eval mode.
         family: how the family is exported.
-        height: image height in pixels that the trace uses; fixed in the graph unless the
-            family is ragged.
-        width: likewise.
+        inputs: to trace it with, by name, with a batch axis of at least 2; the lengths of the
+            other axes are fixed in the graph, but an image's of a ragged family.
 
     Returns:
-        A model of opset 20 with inputs `pixel_values` (batch, 3, height, width) and, for ragged
-        families, `pixel_mask` (batch, height, width) int64; outputs as `family.outputs`.
+        A model of opset 20 with these inputs, whose first axis is "batch"; outputs as
+        `family.outputs`.
     """
     model = copy.deepcopy(reference).eval()
     family.use_operators(model)
-    wrapped = NamedOutputs(model, family.outputs).eval()
-    batch = torch.export.Dim("batch", min=1)
-    inputs: dict[str, Tensor] = {"pixel_values": torch.zeros(2, 3, height, width)}
-    shapes: dict[str, dict[int, Any]] = {"pixel_values": {0: batch}}
-    if family.ragged:
-        axes = {0: batch, 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
-        inputs["pixel_mask"] = torch.ones(2, height, width, dtype=torch.int64)
-        shapes = {"pixel_values": axes, "pixel_mask": {0: axes[0], 1: axes[2], 2: axes[3]}}
+    wrapped = Positional(family.main(model), tuple(inputs), family.outputs).eval()
+    shapes = tuple(_axes(name, family.ragged) for name in inputs)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            wrapped, (), kwargs=inputs, dynamo=True, opset_version=OPSET, optimize=False,
+            wrapped, (tuple(inputs.values()),), dynamo=True, opset_version=OPSET, optimize=False,
             verbose=False, input_names=list(inputs), output_names=list(family.outputs),
-            dynamic_shapes=shapes,
+            dynamic_shapes=(shapes,),
             custom_translation_table={
                 torch.ops.vitrine.fused_attention.default: _fused_attention,
                 torch.ops.vitrine.window_attention.default: _window_attention,
@@ -87,12 +89,32 @@ def onnx_from_module(reference: nn.Module, family: Family, height: int, width: i
         )  # fmt: skip
     assert program is not None
     graph = program.model
+    _check_axes(graph)
     _attach_functions(graph)
     name_linears(graph)
     graph = simplify(drop_dead_tokens(simplify(graph)))
     restore_names(graph)
     name_attentions(graph)
     return graph
+
+
+def _check_axes(graph: ir.Model) -> None:
+    """The exporter falls back to fixed lengths where a module reads one as a number."""
+    for value in graph.graph.inputs:
+        if value.shape is None or isinstance(value.shape[0], int):
+            raise ValueError(
+                f"the graph's {value.name} is {value.shape}, expected a batch of any size; the "
+                "module takes a length for a number (`len(x)` does, `x.shape[0]` does not)"
+            )
+
+
+def _axes(name: str, ragged: bool) -> dict[int, Any]:
+    """The axes of an input that may have any length."""
+    names = {0: "batch"}
+    if ragged:
+        first = {"pixel_values": 2, "pixel_mask": 1}[name]
+        names |= {first: "height", first + 1: "width"}
+    return {axis: torch.export.Dim(name, min=1) for axis, name in names.items()}
 
 
 def _attach_functions(model: ir.Model) -> None:

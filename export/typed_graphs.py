@@ -137,7 +137,7 @@ def _judge(request: Request, reference: Reference, images: Split, say: Say) -> J
     if not limits:
         return None
     say(f"running PyTorch on {len(images.calibration)} calibration images")
-    return Judge(spec.task, spec.family, reference, images.calibration, limits, request.confidence)
+    return Judge(spec, reference, images.calibration, limits, request.confidence)
 
 
 def _too_few(judge: Judge, images: int) -> str:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from export.samples import Sample
-from runtime.preprocess import Frame
 
 VIEWS = 4
 _KEPT = 0.95
@@ -32,14 +32,21 @@ def with_views(samples: Sequence[Sample]) -> list[Sample]:
 
 @dataclass(frozen=True)
 class _View:
-    """The image, mirrored, without two of its margins, and without the others and mirrored."""
+    """The image, mirrored, without two of its margins, and without the others and mirrored.
+
+    Of a clip, every frame alike; what is no picture is each of its views itself.
+    """
 
     sample: Sample
     index: int
 
-    def __call__(self) -> Frame:
+    def __call__(self) -> Any:
         frame = self.sample.read()
-        height, width = (round(_KEPT * side) for side in frame.shape[:2])
+        if not isinstance(frame, np.ndarray):
+            return frame
+        height, width = (round(_KEPT * side) for side in frame.shape[-3:-1])
         if self.index >= 2:
-            frame = frame[:height, :width] if self.index == 2 else frame[-height:, -width:]
-        return np.ascontiguousarray(frame if self.index in (0, 2) else frame[:, ::-1])
+            first = self.index == 2
+            rows, columns = (slice(n) if first else slice(-n, None) for n in (height, width))
+            frame = frame[..., rows, columns, :]
+        return np.ascontiguousarray(frame if self.index in (0, 2) else frame[..., ::-1, :])

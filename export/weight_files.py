@@ -16,7 +16,7 @@ from safetensors.torch import load as load_safetensors
 from export.spec import ROOT, ModelSpec
 from export.zoo.family import StateDict
 
-_HUB_FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
+_HUB_FILES = ["config.json", "preprocessor_config.json", "model.safetensors", "merges.txt"]
 
 
 class WeightsError(ValueError):
@@ -100,7 +100,7 @@ def read_state(file: Path) -> tuple[StateDict, str]:
             f"{file.name} is not a plain state dict, and pickles that run code are refused; "
             "convert it to safetensors where you trust it"
         ) from error
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from export.processor_clusters import colours_from
 from export.processor_config import preprocess_from
 from export.spec import ROOT, ModelSpec, SpecError
 from export.weight_files import WeightsError, locate, read_json, read_state, weight_file
 from export.zoo import find_family
 from export.zoo.family import StateDict
-from runtime import Preprocess
+from runtime.colours import Colours
+from runtime.preparation import Preparation
+from runtime.preprocess import Preprocess
 
 __all__ = ["Reference", "WeightsError", "load_reference"]
 
@@ -31,12 +34,14 @@ class Reference:
         preprocess: the preprocessing these weights were trained with.
         labels: class names by index.
         source: for the manifest: where the weights came from, their sha256 and naming.
+        folder: in Hugging Face's layout, that the weights are from; None of others.
     """
 
     module: nn.Module
-    preprocess: Preprocess
+    preprocess: Preparation
     labels: tuple[str, ...]
     source: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -> Reference:
@@ -55,9 +60,8 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     if weights == "random":
         torch.manual_seed(seed)
         module = find_family(spec.family).reference.build(spec.config).float().eval()
-        return Reference(
-            module, spec.preprocess, spec.labels, {"weights": "random", "seed": seed, "sha256": ""}
-        )
+        source = {"weights": "random", "seed": seed, "sha256": ""}
+        return Reference(module, spec.preprocess.opened(ROOT.joinpath), spec.labels, source)
     path = locate(spec, weights)
     settings = _folder_settings(path, spec) if path.is_dir() else {}
     file = weight_file(path) if path.is_dir() else path
@@ -80,9 +84,10 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     source = {"weights": given or "default", "file": location, "sha256": digest}
     return Reference(
         module.eval(),
-        settings.get("preprocess", preprocess),
+        settings.get("preprocess", preprocess).opened(ROOT.joinpath),
         settings.get("labels", spec.labels),
         {**source, "naming": convention},
+        path if path.is_dir() else None,
     )
 
 
@@ -141,6 +146,9 @@ def _folder_settings(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     names = config.get("id2label")
     if isinstance(names, dict) and len(names) == len(spec.labels):
         settings["labels"] = tuple(str(names[key]) for key in sorted(names, key=int))
-    if processor := read_json(folder / "preprocessor_config.json"):
+    processor = read_json(folder / "preprocessor_config.json")
+    if processor and isinstance(spec.preprocess, Preprocess):
         settings["preprocess"] = preprocess_from(processor, spec.preprocess)
+    if processor and isinstance(spec.preprocess, Colours):
+        settings["preprocess"] = colours_from(processor, spec.preprocess)
     return settings

@@ -57,7 +57,10 @@ class Bundle:
 
 
 def open_bundle(
-    path: str | Path, *, trusted_keys: Sequence[str | Path | bytes] | None = None
+    path: str | Path,
+    *,
+    trusted_keys: Sequence[str | Path | bytes] | None = None,
+    expected: str | None = None,
 ) -> Bundle:
     """Check a bundle: its signature, if asked, its manifest, every file's hash, its ONNX files.
 
@@ -69,6 +72,7 @@ def open_bundle(
         trusted_keys: Ed25519 public keys, as paths of PEM files or as such files' bytes. When
             given, manifest.sig must hold a signature by one of them, which is checked before the
             manifest is parsed. None looks at no signature.
+        expected: sha256 of manifest.json; of a part, which the whole's manifest says.
 
     Raises:
         EngineError: no bundle, a device kit that is not finished, no signature by a trusted key,
@@ -96,12 +100,26 @@ def open_bundle(
                 f"{path} is not signed, expected a signature by a trusted key; sign it with "
                 "`vitrine sign`"
             )
+        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+            raise EngineError(
+                f"{path / MANIFEST} is not the one that was built; copy the bundle again or "
+                "rebuild it"
+            )
         manifest = Manifest.from_json(data.decode())
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(f"{path} cannot be read ({one_line(error)})") from error
+    _check_names(path, [*manifest.files, *manifest.parts])
     check_files(path, manifest.files)
     _check_models(path, manifest.files)
-    return Bundle(path, manifest, data)
+    bundle = Bundle(path, manifest, data)
+    opened = dataclasses.replace(manifest, preprocess=manifest.preprocess.opened(bundle.file))
+    return dataclasses.replace(bundle, manifest=opened)
+
+
+def open_parts(bundle: Bundle) -> dict[str, Bundle]:
+    """Every bundle within a bundle, by name, checked like it."""
+    parts = bundle.manifest.parts.items()
+    return {name: open_bundle(bundle.path / name, expected=sha256) for name, sha256 in parts}
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import numpy.typing as npt
 from runtime import loading
 from runtime.backends import Session
 from runtime.closing import Closing
+from runtime.engine_parts import Parts
 from runtime.errors import EngineError, GoldenProbeError, one_line
 from runtime.in_use import InUse
 from runtime.manifest import Manifest
 from runtime.model import Model
 from runtime.observer import Observer, guarded, in_callback
-from runtime.preprocess import Frame
 from runtime.proof import Proof
 from runtime.reverify import Reverifier
 from runtime.tasks import Prediction
@@ -51,6 +52,7 @@ class Engine(Closing):
         self._options, self._observer = options, observer
         # One reload or verification at a time; an observer may ask for another in the midst of it.
         self._changing = threading.RLock()
+        self._parts = Parts(partial(self._load_part, reverify_every=reverify_every))
         self._reverifier: Reverifier | None = None
         if reverify_every is not None:
             self._reverifier = Reverifier(self.verify, self._idle, reverify_every)
@@ -144,12 +146,13 @@ class Engine(Closing):
         return self._in_use.get().proof
 
     def __call__(
-        self, frames: Sequence[Frame], *, threshold: float = 0.5, pixels: str = "RGB"
+        self, frames: Sequence[Any], *, threshold: float = 0.5, pixels: str = "RGB"
     ) -> list[Prediction]:
         """Predict for each frame, in order; no frame's prediction depends on the others.
 
         Args:
-            frames: uint8 (H, W, 3) RGB, of any sizes and any number, none included.
+            frames: uint8 (H, W, 3) RGB, of any sizes and any number, none included; or what else
+                the model takes: clips, uint8 (T, H, W, 3), or texts.
             threshold: the least score of a detected object; of no effect on classification.
             pixels: what the frames hold instead: "BGR", "GREY" or "NV12"; see
                 `Preprocess.prepare` for their shapes.
@@ -184,6 +187,19 @@ class Engine(Closing):
         """
         with self.hold() as model:
             return model.infer({model.manifest.inputs[0].name: batch, **more})
+
+    def part(self, name: str) -> Engine:
+        """A further engine of the model, such as the text encoder beside that of images.
+
+        It is loaded, as this one was, when first asked for, and closed with this one or when that
+        is reloaded.
+
+        Raises:
+            ValueError: the engine is closed.
+            EngineError: the bundle has no such part, or as `load`.
+        """
+        with self._changing:
+            return self._parts.get(self._in_use.get().bundle, name)
 
     def hold(self) -> Model:
         """The model that is in use now, kept open until `release`, or as a context.
@@ -240,6 +256,7 @@ class Engine(Closing):
                 _log.warning("the bundle stays, the new one is refused: %s", error)
                 self._observer.reload("refused")
                 raise
+            self._parts.close()
             _log.info("now in use: %s", new.bundle.path)
             self._observer.reload("done")
 
@@ -248,7 +265,14 @@ class Engine(Closing):
         if self._reverifier is not None:
             self._reverifier.stop(wait=not in_callback())
         with self._changing:
+            self._parts.close()
             self._in_use.close()
+
+    def _load_part(self, path: Path, expected: str, reverify_every: float | None) -> Engine:
+        # The whole's manifest, which may be signed, holds the hash of the part's.
+        options = dataclasses.replace(self._options, trusted_keys=None)
+        loaded = loading.load(path, options, self._observer, expected=expected)
+        return Engine(loaded, options, reverify_every=reverify_every, observer=self._observer)
 
     def _fall_back(self, failed: loading.Loaded, error: GoldenProbeError) -> float:
         """Replace what failed its probes, or refuse every frame from now on."""

@@ -1,4 +1,4 @@
-"""Golden probes: frames with the PyTorch model's outputs, on which an engine proves itself."""
+"""Golden probes: items with the PyTorch model's outputs, on which an engine proves itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import EngineError, GoldenProbeError, one_line
-from runtime.preprocess import Frame, Preprocess
+from runtime.items import from_arrays, is_item_name, to_arrays
+from runtime.preparation import Preparation
 from runtime.strict_npz import MOST_BYTES, read_npz
 
-_IMAGE = "image"
 Run = Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]]
 
 
@@ -23,12 +23,12 @@ class Golden:
     """Probes and answers.
 
     Attributes:
-        frames: uint8 (H, W, 3) RGB, of any sizes.
-        outputs: per frame, by output name, the PyTorch model's float32 output for that frame
+        items: frames, uint8 (H, W, 3) RGB, of any sizes, or what else the model takes.
+        outputs: per item, by output name, the PyTorch model's float32 output for that item
             alone, without the batch axis.
     """
 
-    frames: Sequence[Frame]
+    items: Sequence[Any]
     outputs: Sequence[Mapping[str, npt.NDArray[np.float32]]]
 
 
@@ -36,19 +36,20 @@ def save_golden(path: str | Path, golden: Golden) -> None:
     """Write golden.npz; equal probes give equal files.
 
     Raises:
-        ValueError: no probe, not one set of outputs per frame, an output named "image",
-            outputs that are not finite, or more than can be loaded again.
+        ValueError: no probe, not one set of outputs per item, an output that is called like an
+            item, outputs that are not finite, or more than can be loaded again.
     """
-    if not golden.frames or len(golden.frames) != len(golden.outputs):
+    if not golden.items or len(golden.items) != len(golden.outputs):
         raise ValueError(
-            f"found {len(golden.frames)} frames and {len(golden.outputs)} sets of outputs; "
-            "give one set per frame and at least one"
+            f"found {len(golden.items)} items and {len(golden.outputs)} sets of outputs; "
+            "give one set per item and at least one"
         )
     arrays: dict[str, npt.NDArray[Any]] = {}
-    for index, (frame, outputs) in enumerate(zip(golden.frames, golden.outputs, strict=True)):
-        arrays[f"{_IMAGE}_{index:03d}"] = frame
+    for index, (item, outputs) in enumerate(zip(golden.items, golden.outputs, strict=True)):
+        for name, value in to_arrays(item).items():
+            arrays[f"{name}_{index:03d}"] = value
         for name, value in outputs.items():
-            if name == _IMAGE or not np.isfinite(value).all():
+            if is_item_name(name) or not np.isfinite(value).all():
                 raise ValueError(f"output {name!r} of probe {index} cannot be a golden answer")
             arrays[f"{name}_{index:03d}"] = np.asarray(value, np.float32)
     total = sum(array.nbytes for array in arrays.values())
@@ -60,30 +61,24 @@ def save_golden(path: str | Path, golden: Golden) -> None:
 def load_golden(path: str | Path) -> Golden:
     """Read what `save_golden` wrote; `EngineError` when it is something else."""
     try:
-        arrays = read_npz(Path(path))
-        frames: dict[str, Frame] = {}
+        items: dict[str, dict[str, npt.NDArray[Any]]] = {}
         outputs: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
-        for key, value in arrays.items():
+        for key, value in read_npz(Path(path)).items():
             name, _, index = key.rpartition("_")
-            if name == _IMAGE:
-                frames[index] = value
-            else:
-                outputs.setdefault(index, {})[name] = value
-        if not frames or frames.keys() != outputs.keys():
-            raise ValueError(f"{len(frames)} frames, and outputs of {len(outputs)}")
+            (items if is_item_name(name) else outputs).setdefault(index, {})[name] = value
+        if not items or items.keys() != outputs.keys():
+            raise ValueError(f"{len(items)} items, and outputs of {len(outputs)}")
         if len({frozenset(answers) for answers in outputs.values()}) > 1:
             raise ValueError("probes with different outputs")
-        for index, frame in frames.items():
-            _check_probe(index, frame, outputs[index])
+        order = sorted(items)
+        for index in order:
+            _check_outputs(index, outputs[index])
+        return Golden([from_arrays(items[i]) for i in order], [outputs[i] for i in order])
     except (OSError, ValueError) as error:
         raise EngineError(f"{path} holds no probes ({one_line(error)}); rebuild") from error
-    order = sorted(frames)
-    return Golden([frames[i] for i in order], [outputs[i] for i in order])
 
 
-def _check_probe(index: str, frame: Frame, outputs: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-        raise ValueError(f"frame {index[:9]!r} is {frame.dtype} {frame.shape}")
+def _check_outputs(index: str, outputs: Mapping[str, npt.NDArray[np.float32]]) -> None:
     for name, value in outputs.items():
         # Without numbers, or with NaN, any answer would pass.
         if value.dtype != np.float32 or not value.size or not np.isfinite(value).all():
@@ -93,7 +88,7 @@ def _check_probe(index: str, frame: Frame, outputs: Mapping[str, npt.NDArray[np.
             )
 
 
-def check(run: Run, preprocess: Preprocess, golden: Golden, min_cosine: float) -> float:
+def check(run: Run, preprocess: Preparation, golden: Golden, min_cosine: float) -> float:
     """Compare an engine with the golden outputs, one probe at a time.
 
     Args:
@@ -108,12 +103,12 @@ def check(run: Run, preprocess: Preprocess, golden: Golden, min_cosine: float) -
         GoldenProbeError: an output is below the limit.
     """
     worst = (1.0, "", 0)
-    for index, (frame, expected) in enumerate(zip(golden.frames, golden.outputs, strict=True)):
+    for index, (item, expected) in enumerate(zip(golden.items, golden.outputs, strict=True)):
         try:
-            inputs = preprocess([frame]).inputs
-        except ValueError as error:  # its aspect ratio may be too extreme
+            inputs = preprocess([item]).inputs
+        except (TypeError, ValueError) as error:  # its aspect ratio may be too extreme
             raise EngineError(
-                f"golden probe {index} is no frame for this model ({error}); build the bundle again"
+                f"golden probe {index} is nothing for this model ({error}); build the bundle again"
             ) from error
         found = run(inputs)
         for name, value in expected.items():

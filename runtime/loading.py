@@ -48,13 +48,21 @@ class Loaded:
     proof: Proof | None
 
 
-def load(path: str | Path, options: Options, observer: Observer) -> Loaded:
+def load(
+    path: str | Path, options: Options, observer: Observer, *, expected: str | None = None
+) -> Loaded:
     """Open a bundle and prove it, in the first of its back ends that passes.
+
+    Args:
+        path: of the bundle.
+        options: of the engine.
+        observer: of the engine.
+        expected: sha256 of its manifest, of a part.
 
     Raises:
         EngineError: as `Engine.load`; with fallbacks, of the first back end.
     """
-    bundle = open_bundle(path, trusted_keys=options.trusted_keys)
+    bundle = open_bundle(path, trusted_keys=options.trusted_keys, expected=expected)
     return load_from(bundle, options, observer)
 
 
@@ -94,9 +102,9 @@ def prove(model: Model, bundle: Bundle, observer: Observer) -> Proof:
     check_files(bundle.path, {GOLDEN: bundle.manifest.files[GOLDEN]})
     golden = load_golden(path)
     wanted = model.manifest.golden
-    if len(golden.frames) != wanted.probes:
+    if len(golden.items) != wanted.probes:
         raise EngineError(
-            f"{path} has {len(golden.frames)} probes, the manifest "
+            f"{path} has {len(golden.items)} probes, the manifest "
             f"says {wanted.probes}; build the bundle again"
         )
     try:

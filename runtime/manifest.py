@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.errors import EngineError, one_line
-from runtime.preprocess import Preprocess
+from runtime.preparation import Preparation, read_preparation
 from runtime.strict_json import parse_json
 
 SCHEMA = 1
@@ -67,6 +67,7 @@ class Manifest:
 
     Attributes:
         files: sha256 in lower-case hexadecimal by file name, manifest.json excepted.
+        parts: sha256 of the manifest of each bundle within this one, by the name of its folder.
         precision_map: by ONNX node, `{"type": "int8" | "fp16" | "fp32", "why": ...}`.
         calibration, drift, latency, source: kept as they are, for reports.
     """
@@ -79,7 +80,7 @@ class Manifest:
     files: dict[str, str]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    preprocess: Preprocess
+    preprocess: Preparation
     labels: tuple[str, ...]
     golden: GoldenInfo
     precision_map: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
@@ -87,14 +88,18 @@ class Manifest:
     drift: dict[str, Any] = dataclasses.field(default_factory=dict)
     latency: dict[str, Any] = dataclasses.field(default_factory=dict)
     source: dict[str, Any] = dataclasses.field(default_factory=dict)
+    parts: dict[str, str] = dataclasses.field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> str:
         """The text of manifest.json: sorted keys, so that equal builds give equal files."""
         record = dataclasses.asdict(self)
         record["preprocess"] = self.preprocess.to_dict()
+        # Left out where they are empty, so that earlier runtimes read it.
         if not self.engine.fallbacks:
-            del record["engine"]["fallbacks"]  # so that earlier runtimes read it
+            del record["engine"]["fallbacks"]
+        if not self.parts:
+            del record["parts"]
         return json.dumps(record, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -119,6 +124,7 @@ class Manifest:
             )
         if schema != SCHEMA:
             raise _wrong("schema", schema, str(SCHEMA))
+        record = {"parts": {}, **record}
         manifest: Manifest = _read_record(cls, record, _READERS, "the manifest")
         return manifest
 
@@ -243,9 +249,9 @@ def _golden(value: Any, name: str) -> Any:
     return _read_record(GoldenInfo, _object(value, name), readers, name)
 
 
-def _preprocess(value: Any, name: str) -> Preprocess:
+def _preprocess(value: Any, name: str) -> Preparation:
     try:
-        return Preprocess.from_dict(_object(value, name))
+        return read_preparation(_object(value, name))
     except (ValueError, TypeError) as error:
         raise EngineError(f"manifest.json: {one_line(error)}; build the bundle again") from error
 
@@ -254,7 +260,7 @@ _READERS: dict[str, Reader] = {
     "schema": _integer,
     **dict.fromkeys(("model", "task", "precision", "target"), _text),
     "engine": _engine,
-    "files": _text_map,
+    **dict.fromkeys(("files", "parts"), _text_map),
     "inputs": _tensors,
     "outputs": _tensors,
     "preprocess": _preprocess,

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.backends import DeviceSession, Session
+from runtime.batch import Batch, Prepared
 from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError
 from runtime.inputs import check_finite, check_inputs
 from runtime.manifest import Manifest
 from runtime.pieces import in_pieces
-from runtime.pixels import Frame, check_frames
-from runtime.preprocess import Batch, Prepared
 from runtime.tasks import TASKS, Prediction, find_task
 
 _CPU_BATCH = 8  # frames at once: more only take memory on a CPU
@@ -95,14 +94,14 @@ class Model:
             shapes = {info.name: (size, *info.shape[1:]) for info in self.manifest.inputs}
             self.run({i.name: np.zeros(shapes[i.name], i.dtype) for i in self.manifest.inputs})
 
-    def predict(self, frames: Sequence[Frame], threshold: float, pixels: str) -> list[Prediction]:
+    def predict(self, frames: Sequence[Any], threshold: float, pixels: str) -> list[Prediction]:
         """The prediction of each frame; see `Engine.__call__`.
 
         Only frames of one prepared size go together: a detector's answers depend on padding, and
         the answer to a frame should not depend on what is inferred beside it.
         """
         found: dict[int, Prediction] = {}
-        check_frames(frames, pixels)
+        self.manifest.preprocess.check(frames, pixels)
         for start in range(0, len(frames), self.max_batch):
             chunk = enumerate(frames[start : start + self.max_batch], start)
             alike: dict[tuple[int, ...], dict[int, Prepared]] = {}

@@ -9,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.geometry import Placement, Region, Size, cropped, keep_aspect, letterboxed
+from runtime.batch import Batch as Batch
+from runtime.batch import Prepared as Prepared
+from runtime.geometry import Placement, Size, cropped, keep_aspect, letterboxed
 from runtime.pixels import Frame as Frame
 from runtime.pixels import check_frames, frame_size, planes_of, rgb_of
+from runtime.preparation import Preparation
 from runtime.resampling import resized
 from runtime.tiles import cut
 
@@ -30,41 +33,8 @@ _MOST_PIXELS = _LONGEST_SIDE**2  # of one resized frame, which a thin strip coul
 _LARGEST = 1e30  # of normalised values, well within float32
 
 
-class Prepared(NamedTuple):
-    """One frame, ready to be collated into a batch; it shares no memory with the frame.
-
-    Attributes:
-        images: uint8 (n, h, w, 3) RGB, resized and cropped; one, but of a frame cut into tiles.
-        frame_size: (height, width) in pixels of the frame before resizing.
-        regions: what the whole frame covers of each image, in 0..1 of it: left, top, right,
-            bottom. (0, 0, 1, 1) but when letterboxed, which leaves edges, or when cropped or cut
-            into tiles, which exceeds them.
-    """
-
-    images: Frame
-    frame_size: Size
-    regions: Sequence[Region]
-
-
-class Batch(NamedTuple):
-    """What the model is given, and what is needed to map its answers back.
-
-    Attributes:
-        inputs: `pixel_values` float32 (N, 3, H, W) and, when padding, `pixel_mask` int64
-            (N, H, W) with 1 where there is image.
-        frame_sizes: (height, width) in pixels of every frame before resizing.
-        regions: of every image, what its frame covers of it, as in `Prepared`.
-        counts: how many of the images are of each frame, in their order.
-    """
-
-    inputs: dict[str, npt.NDArray[Any]]
-    frame_sizes: list[Size]
-    regions: list[Region]
-    counts: list[int]
-
-
 @dataclasses.dataclass(frozen=True)
-class Preprocess:
+class Preprocess(Preparation):
     """Resize, crop, normalise and batch frames.
 
     Attributes:
@@ -86,6 +56,8 @@ class Preprocess:
     Raises:
         ValueError, TypeError: a field that makes no sense.
     """
+
+    kind: ClassVar[str] = "frames"
 
     resize: str = "exact"
     size: int | Size = 224
@@ -186,27 +158,23 @@ class Preprocess:
                 del record[name]  # so that older runtimes read what they can do
         return {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
 
-    def __call__(self, frames: Sequence[Frame], *, pixels: str = "RGB") -> Batch:
-        """Make one batch of `frames`.
+    @property
+    def example(self) -> Frame:
+        """See `Preparation`."""
+        shape = (*self.image_size, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
-        Args:
-            frames: uint8 arrays, of any sizes; at least one.
-            pixels: their layout: "RGB", "BGR", "GREY" or "NV12" (`runtime.pixels`).
+    def check(self, items: Sequence[Any], pixels: str) -> None:
+        """Check that everything in a sequence is a frame; see `runtime.pixels.check_frames`."""
+        check_frames(items, pixels)
 
-        Raises:
-            ValueError, TypeError: no frame, not a frame, or frames that end up with different
-                sizes although `pad` is off.
-        """
-        check_frames(frames, pixels)
-        return self.collate([self.prepare(frame, pixels) for frame in frames])
-
-    def prepare(self, frame: Frame, pixels: str = "RGB") -> Prepared:
+    def prepare(self, item: Frame, pixels: str = "RGB") -> Prepared:
         """Resize and crop one frame, or cut it into tiles, for `collate`.
 
         Raises:
             ValueError, TypeError: not a frame of that layout, or one of extreme size.
         """
-        size = frame_size(frame, pixels)
+        size = frame_size(item, pixels)
         place = self._placement(size)
         height, width = place.target
         if height * width > _MOST_PIXELS:
@@ -216,7 +184,7 @@ class Preprocess:
             )
         planes = [
             resized(plane, place.target, place.window, self.interpolation)
-            for plane in planes_of(frame, pixels)
+            for plane in planes_of(item, pixels)
         ]
         image = rgb_of(planes, pixels, size[0])
         if image.shape[:2] != place.canvas:

@@ -28,7 +28,7 @@ _LOCATOR = 20  # bytes of a zip64 locator, which would come before the end recor
 _STORED, _DEFLATED = 0, 8  # compression methods; others may need memory without bound
 _PREFIX = struct.Struct("<6s2BH")  # magic, version, length of an array's header
 _HEADER = re.compile(
-    rb"\{'descr': '(\|u1|<f4)', 'fortran_order': (True|False), "
+    rb"\{'descr': '(\|u1|<f4|<i8)', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,9},)?|\d{1,9}(?:, \d{1,9}){1,7})\), \} *\n"
 )
 
@@ -42,7 +42,7 @@ class _Header:
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an archive, by name: uint8 or float32, read-only.
+    """The arrays of an archive, by name: uint8, float32 or int64, read-only.
 
     Raises:
         ValueError: it is no such archive, is damaged, or holds more than `MOST_BYTES`.
@@ -112,7 +112,7 @@ def _read_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> _Header:
         text = file.read(length)
     match = _HEADER.fullmatch(text)
     if magic != b"\x93NUMPY" or (major, minor) != (1, 0) or match is None:
-        raise ValueError(f"{entry.filename[:40]!r} is no array of uint8 or float32")
+        raise ValueError(f"{entry.filename[:40]!r} is no array of uint8, float32 or int64")
     dtype, shape = np.dtype(match[1].decode()), tuple(map(int, re.findall(rb"\d+", match[3])))
     header = _Header(dtype, shape, match[2] == b"True", _PREFIX.size + length)
     expected = header.start + math.prod(shape) * dtype.itemsize

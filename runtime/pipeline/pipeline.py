@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.closing import Closing
-from runtime.errors import one_line
+from runtime.errors import EngineError, one_line
 from runtime.observer import Observer, guarded, in_callback
 from runtime.pipeline.result import Result
 from runtime.pipeline.stages import Stages
@@ -74,7 +74,7 @@ class Pipeline(Closing):
             EngineError: a source cannot be what its text says, or needs a library that is missing.
             ValueError, TypeError: arguments that make no sense.
         """
-        _check_numbers(max_batch, max_delay_ms, queue_size, threshold)
+        _check(engine, max_batch, max_delay_ms, queue_size, threshold)
         named = _named(sources)
         self._observer = guarded(observer)
         self._tallies = {name: Tally() for name in named}
@@ -185,9 +185,16 @@ class Pipeline(Closing):
             self._waiting.end(event.source)
 
 
-def _check_numbers(
-    max_batch: int | None, max_delay_ms: float, queue_size: int | None, threshold: float
+def _check(
+    engine: Engine,
+    max_batch: int | None,
+    max_delay_ms: float,
+    queue_size: int | None,
+    threshold: float,
 ) -> None:
+    kind = engine.manifest.preprocess.kind
+    if kind != "frames":
+        raise EngineError(f"the engine takes {kind}, a pipeline gives frames; call it yourself")
     for name, value in (("max_batch", max_batch), ("queue_size", queue_size)):
         if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"{name} is {value!r}; give an integer of at least 1, or None")

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.preprocess import Batch
+from runtime.batch import Batch
+from runtime.preparation import Preparation
 
 if TYPE_CHECKING:
     from runtime.drift.metric import Estimator, Metric
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 Corners = tuple[float, float, float, float]
+
+
+MAIN = "main"
+"""The name of a model's own graph beside those of its parts."""
 
 
 class Entry(NamedTuple):
@@ -57,12 +62,24 @@ class Answer:
     Attributes:
         outputs: by name, with the frame's images as first axis; these are one but for tiles.
         frame_size: (height, width) of the frame in pixels.
-        regions: what it covers of each image; see `runtime.preprocess.Prepared`.
+        regions: what it covers of each image; see `runtime.batch.Prepared`.
     """
 
     outputs: Outputs
     frame_size: tuple[int, int]
     regions: Sequence[Corners]
+
+
+class Graph(NamedTuple):
+    """A part of a model, in PyTorch or in an engine.
+
+    Attributes:
+        run: arrays by input name -> arrays by output name, both with a batch axis.
+        preprocess: makes these inputs of items.
+    """
+
+    run: Callable[[Outputs], Outputs]
+    preprocess: Preparation
 
 
 def answers_of(outputs: Outputs, batch: Batch) -> list[Answer]:
@@ -94,6 +111,9 @@ class Task:
         comparable: a frame's answer and the labels -> what `drift` compares.
         decisions: an image's outputs, without the batch axis -> int64 (M,), what a user would act
             on: two engines that decide alike are as good as each other.
+        whole: where an answer takes more than one run of one graph: the outputs of the main one
+            for a batch, the batch, all graphs by name (`MAIN`, and the parts) and the labels ->
+            all outputs, of which `comparable` is made.
         read_truths: a folder -> the truth by file name, in the form that `drift` takes; empty
             where the folder has none.
         drift: the task's metrics.
@@ -105,3 +125,4 @@ class Task:
     decisions: Callable[[Outputs], npt.NDArray[np.int64]]
     read_truths: Callable[[Path], dict[str, Any]]
     drift: Drift
+    whole: Callable[[Outputs, Batch, Mapping[str, Graph], Sequence[str]], Outputs] | None = None

@@ -13,7 +13,7 @@ from benchmarks.arithmetic import Work, multiply_accumulates
 from benchmarks.gemm import matrix_product
 from export.lowering.cpu import lowered
 from export.spec import find_model, load_models
-from export.to_onnx import onnx_from_module
+from export.to_onnx import example_inputs, onnx_from_module
 from export.weights import load_reference
 from export.zoo import find_family
 
@@ -22,7 +22,9 @@ from export.zoo import find_family
 def vit() -> ir.Model:
     spec = find_model("vit_tiny_shapes", load_models())
     module = load_reference(spec).module
-    return lowered(onnx_from_module(module, find_family(spec.family), *spec.trace_size))
+    return lowered(
+        onnx_from_module(module, find_family(spec.family), example_inputs(spec.preprocess))
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 8])

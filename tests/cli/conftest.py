@@ -1,23 +1,29 @@
-"""One build of each tiny family for all command tests, through the command itself."""
+"""One build of each tiny family for all command tests, through the command itself.
+
+Builds of this process share what PyTorch's exporter makes of each model; `exports.clear()` makes
+the next one export again.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+import torch
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from export.zoo.family import Family
 from runtime import EngineError
-
-ROOT = Path(__file__).resolve().parents[2]
+from shapes.datasets import DATASETS
+from shapes.render import write
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,28 @@ def run(*arguments: str | Path) -> Outcome:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports() -> Iterator[dict[tuple[object, ...], ir.Model]]:
+    """Portable graphs, by what they were made from."""
+    from export import graph_build
+
+    export, kept = graph_build.onnx_from_module, {}
+
+    def once(
+        reference: torch.nn.Module, family: Family, inputs: Mapping[str, torch.Tensor]
+    ) -> ir.Model:
+        weights = b"".join(tensor.numpy().tobytes() for tensor in reference.state_dict().values())
+        shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
+        key = (str(family), str(reference), weights, shapes)
+        if key not in kept:
+            kept[key] = export(reference, family, inputs)
+        return kept[key].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_build, "onnx_from_module", once)
+        yield kept
 
 
 @pytest.fixture(scope="session")
@@ -74,9 +102,8 @@ def photo(tmp_path: Path) -> Path:
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the tiny ViT, INT8, with few images."""
     folder = tmp_path_factory.mktemp("kit")
-    render = [sys.executable, "-m", "shapes.render", str(folder / "images")]
-    options = ["--task", "classification", "--images", "40", "--seed", "3"]
-    subprocess.run([*render, *options], check=True, cwd=ROOT)
+    (folder / "images").mkdir()
+    write(folder / "images", DATASETS["classification"], 3, 40)
     outcome = run(
         "build", "--model", "vit_tiny_shapes", "--precision", "int8", "--target", "orin-jp6",
         "--calibration", folder / "images", "--images", "16", "--max-batch", "4",

@@ -21,7 +21,7 @@ def export_tiny() -> Callable[[str], Exported]:
     def exported(name: str) -> Exported:
         tiny = TINY[name]
         module = tiny.module()
-        model = onnx_from_module(module, tiny.family, *tiny.size)
+        model = onnx_from_module(module, tiny.family, tiny.inputs)
         return Exported(tiny, module, model, ir.to_proto(model))
 
     return exported

@@ -116,6 +116,8 @@ _RESNET: Table = {
     r"shortcut\.convolution": "downsample.0",
     r"shortcut\.normalization": "downsample.1",
 }
+# Whose names timm has too.
+RESNET_TORCHVISION: Table = {r"^resnet\.": "", **_RESNET, r"^classifier\.1": "fc"}
 DETR_AUTHORS: Table = {
     r"^model\.backbone\.model\.": "backbone.0.body.",
     r"^model\.(encoder|decoder)\.layers": r"transformer.\1.layers",

@@ -17,14 +17,14 @@ from calibration.calibrate import Settings, calibrate
 from calibration.quantise import quantise
 from export.lowering.attention import KEYS_IN_TWO_STEPS
 from export.lowering.cpu import lowered
-from export.simplify import inline
+from export.simplify import inline, simplify
 
 
 @pytest.fixture(scope="module")
 def int8_scores(export_tiny: Callable[[str], Exported]) -> tuple[ir.Model, dict[str, np.ndarray]]:
     """A ViT in primitives with nothing but its scores in int8, and an input."""
     model, feed = with_int8_scores(export_tiny("vit"))
-    return inline(model), feed
+    return simplify(inline(model)), feed
 
 
 def with_int8_scores(exported: Exported) -> tuple[ir.Model, dict[str, np.ndarray]]:

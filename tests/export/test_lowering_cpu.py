@@ -85,7 +85,7 @@ def test_only_an_addition_of_zero_that_changes_no_shape_is_dropped(
 
 
 def test_lowering_changes_no_value(exported: Exported) -> None:
-    found = lowered(exported.model)
+    found = exported.lowered
     for batch in (1, 3):
         feed = {k: v.numpy() for k, v in inputs(exported.tiny, batch).items()}
         for ours, theirs in zip(run(found, feed), run(exported.model, feed), strict=True):
@@ -93,7 +93,7 @@ def test_lowering_changes_no_value(exported: Exported) -> None:
 
 
 def test_lowering_leaves_no_local_function_and_a_valid_file(exported: Exported) -> None:
-    found = lowered(exported.model)
+    found = exported.lowered
     assert not found.functions
     assert {node.domain for node in found.graph} == {""}
     assert found.opset_imports[""] == 20
@@ -107,7 +107,7 @@ def test_lowering_leaves_its_input_as_it_was(exported: Exported) -> None:
 
 
 def test_shifts_and_masks_become_constants(export_tiny: Callable[[str], Exported]) -> None:
-    found = Counter(operators(lowered(export_tiny("swin_padded").model)))
+    found = Counter(operators(export_tiny("swin_padded").lowered))
     computed = {"Range", "Mod", "GreaterOrEqual", "Equal", "Not", "Where", "Cast"}
     assert computed.isdisjoint(found)
     assert found["Shape"] == 1  # the batch, which masks are repeated for

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ from tiny_models import inputs
 from calibration.attention import attentions, float_scores
 from calibration.calibrate import Settings
 from calibration.half import half_from_onnx
-from calibration.quantise import quantised_from_onnx
+from calibration.quantise import Quantised, quantised_from_onnx
 from export.lowering.for_tensorrt import FORMS, lowered_for_tensorrt
 from export.lowering.plugin_nodes import plugin_name
 from export.lowering.tensorrt_support import check_supported
@@ -67,6 +68,26 @@ def feed_of(exported: Exported, batch: int) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in inputs(exported.tiny, batch).items()}
 
 
+@cache
+def float_form(exported: Exported, form: str) -> ir.Model:
+    return lowered_for_tensorrt(exported.model, form)
+
+
+@cache
+def half(exported: Exported) -> ir.Model:
+    return half_from_onnx(exported.model, [feed_of(exported, 2)]).model
+
+
+@cache
+def int8(exported: Exported) -> Quantised:
+    return quantised_from_onnx(exported.model, [feed_of(exported, 2)], Settings("minmax"))
+
+
+@cache
+def int8_in_half(exported: Exported) -> ir.Model:
+    return half_from_onnx(int8(exported).model, [feed_of(exported, 2)]).model
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("form", sorted(FORMS))
 @pytest.mark.parametrize("name", ["vit", "swin", "swin_padded", "swin_odd", "detr"])
@@ -75,7 +96,7 @@ def test_every_form_equals_the_portable_graph(
 ) -> None:
     exported = export_tiny(name)
     feed = feed_of(exported, batch)
-    found = outputs(lowered_for_tensorrt(exported.model, form), feed)
+    found = outputs(float_form(exported, form), feed)
     for ours, theirs in zip(found, run(exported.model, feed), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=FLOAT32, rtol=0)
 
@@ -87,9 +108,8 @@ def test_every_form_of_a_float16_graph_is_float16(
 ) -> None:
     exported = export_tiny(name)
     feed = feed_of(exported, 2)
-    typed = half_from_onnx(exported.model, [feed]).model
-    lowered = lowered_for_tensorrt(typed, form)
-    for ours, theirs in zip(outputs(lowered, feed), run(typed, feed), strict=True):
+    lowered = lowered_for_tensorrt(half(exported), form)
+    for ours, theirs in zip(outputs(lowered, feed), run(half(exported), feed), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=FLOAT16, rtol=0)
     attention = {"primitives": "Softmax", "plugin": "VitrineFusedAttention", "onnx": "Attention"}
     if name == "swin_padded":
@@ -106,20 +126,20 @@ def test_int8_without_int8_scores(
 ) -> None:
     exported = export_tiny(name)
     feed = feed_of(exported, 2)
-    quantised = quantised_from_onnx(exported.model, [feed], Settings("minmax"))
+    quantised = int8(exported)
     lowered = lowered_for_tensorrt(float_scores(quantised.model.clone()), form)
     linears = sum(
         entry["type"] == "int8" and entry["why"] == "a linear layer"
         for entry in quantised.precision_map.values()
     )
-    int8 = [
+    in_int8 = [
         node
         for node in lowered.graph
         if node.op_type in ("MatMul", "Gemm", "Conv")
         and all(v.producer() is not None for v in node.inputs[:2])
         and [v.producer().op_type for v in node.inputs[:2]] == ["DequantizeLinear"] * 2
     ]
-    assert len(int8) == linears
+    assert len(in_int8) == linears
     assert attentions(exported.model)
     # Without the roundings of queries and keys the outputs are nearer the float graph's.
     float_outputs = run(exported.model, feed)
@@ -132,7 +152,7 @@ def test_int8_without_int8_scores(
 def test_plugins_leave_no_local_function_and_name_their_namespace(
     export_tiny: Callable[[str], Exported],
 ) -> None:
-    lowered = lowered_for_tensorrt(export_tiny("swin").model, "plugin")
+    lowered = float_form(export_tiny("swin"), "plugin")
     found = [node for node in lowered.graph if node.op_type.startswith("Vitrine")]
     assert found
     assert not lowered.functions
@@ -176,7 +196,7 @@ def test_the_plugins_bias_has_four_axes_or_is_left_out(
 def test_primitives_scale_the_queries_before_the_first_product(
     export_tiny: Callable[[str], Exported],
 ) -> None:
-    lowered = lowered_for_tensorrt(export_tiny("swin").model, "primitives")
+    lowered = float_form(export_tiny("swin"), "primitives")
     softmaxes = [node for node in lowered.graph if node.op_type == "Softmax"]
     assert softmaxes
     for softmax in softmaxes:
@@ -188,16 +208,14 @@ def test_primitives_scale_the_queries_before_the_first_product(
 
 
 def test_windows_depend_on_nothing_of_the_batch(export_tiny: Callable[[str], Exported]) -> None:
-    found = Counter(operators(lowered_for_tensorrt(export_tiny("swin_padded").model, "primitives")))
+    found = Counter(operators(float_form(export_tiny("swin_padded"), "primitives")))
     assert found["Tile"] == found["Shape"] == found["Mod"] == 0
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_the_parser_takes_every_form(form: str, exported: Exported) -> None:
-    feed = feed_of(exported, 2)
-    quantised = quantised_from_onnx(exported.model, [feed], Settings("minmax")).model
-    for typed in (exported.model, half_from_onnx(quantised, [feed]).model):
-        lowered = lowered_for_tensorrt(typed, form)
+    in_half = lowered_for_tensorrt(int8_in_half(exported), form)
+    for lowered in (float_form(exported, form), in_half):
         check_supported(lowered, 23 if form == "onnx" else 20)
         if form != "plugin":
             onnx.checker.check_model(ir.to_proto(lowered), full_check=True)

@@ -21,7 +21,7 @@ from calibration.quantise import quantised_from_onnx
 from export.lowering.cpu import RULES, lowered
 from export.lowering.windows import window_order
 from export.spec import find_model, load_models
-from export.to_onnx import onnx_from_module
+from export.to_onnx import example_inputs, onnx_from_module
 from export.weights import load_reference
 from export.zoo import find_family
 
@@ -109,7 +109,7 @@ def test_a_lowered_swin_answers_as_pytorch(
     exported = export_tiny(name)
     tensors = inputs(exported.tiny, batch)
     expected = reference_outputs(exported.module, exported.tiny, tensors)["logits"]
-    found = run(lowered(exported.model), {k: v.numpy() for k, v in tensors.items()})[0]
+    found = run(exported.lowered, {k: v.numpy() for k, v in tensors.items()})[0]
     # Float32 through four blocks, in two back ends: logits of order 1, dozens of roundings.
     np.testing.assert_allclose(found, expected, atol=2e-5, rtol=0)
 
@@ -117,8 +117,12 @@ def test_a_lowered_swin_answers_as_pytorch(
 def test_a_trained_swin_answers_as_pytorch() -> None:
     spec = find_model("swin_tiny_shapes", load_models())
     reference = load_reference(spec, None, 0)
-    portable = onnx_from_module(reference.module, find_family("swin"), *spec.trace_size)
-    pixels = torch.randn(3, 3, *spec.trace_size, generator=torch.Generator().manual_seed(0))
+    portable = onnx_from_module(
+        reference.module, find_family("swin"), example_inputs(spec.preprocess)
+    )
+    pixels = torch.randn(
+        3, 3, *spec.preprocess.image_size, generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         expected = reference.module(pixel_values=pixels)["logits"].numpy()
     found = run(lowered(portable), {"pixel_values": pixels.numpy()})[0]
@@ -129,7 +133,7 @@ def test_a_trained_swin_answers_as_pytorch() -> None:
 def test_a_swin_gathers_only_where_the_order_changes(
     export_tiny: Callable[[str], Exported],
 ) -> None:
-    found = Counter(operators(lowered(export_tiny("swin").model)))
+    found = Counter(operators(export_tiny("swin").lowered))
     # Into windows, into shifted windows, and into groups to merge; one window is in order.
     assert found["Gather"] == 3
     # Query, key twice, value and output of four blocks; pixels to patches; tokens to the pooler.

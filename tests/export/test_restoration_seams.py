@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.answers import answers, torch_run
+from export.answers import Runner, torch_run
 from export.samples import Sample
 from export.spec import ROOT, find_model, load_models
 from export.weights import load_reference
 from runtime.drift.restoration import psnr
 from runtime.images import read_image
 from runtime.tasks.restoration import grey_levels
+from runtime.tasks.task import Graph
 
 ASSETS = Path(os.environ.get("VITRINE_ASSETS", ROOT.parent / "shared" / "assets"))
 PHOTOGRAPH = ASSETS / "images" / "set5" / "HR" / "butterfly.png"
@@ -36,7 +37,8 @@ def test_a_photograph_has_no_seams(task: str) -> None:
 
     def restored(overlap: int) -> np.ndarray:
         preprocess = dataclasses.replace(reference.preprocess, overlap=overlap)
-        (answer,) = answers(run, preprocess, [Sample("photograph", lambda: frame)])
+        runner = Runner("restoration", Graph(run, preprocess))
+        (answer,) = runner.answers([Sample("photograph", lambda: frame)])
         return grey_levels(answer)
 
     found = {overlap: restored(overlap) for overlap in (0, 12, 24)}

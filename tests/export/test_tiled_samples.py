@@ -10,12 +10,13 @@ import numpy as np
 from torch import nn
 
 from engines.bundle_writer import open_writer
-from export.answers import SingleImages, answers, comparable
+from export.answers import Runner, SingleImages, comparable
 from export.bundle_contents import write_golden
 from export.samples import Sample
 from export.weights import Reference
 from runtime import Preprocess
 from runtime.golden import check, load_golden
+from runtime.tasks.task import Graph
 
 TILES = Preprocess(resize="tiles", size=8, overlap=2, mean=(0, 0, 0), std=(1, 1, 1))
 SIZES = [(8, 8), (20, 20), (5, 14)]
@@ -42,7 +43,8 @@ def test_each_tile_is_an_image_of_its_own_to_calibration() -> None:
 
 
 def test_answers_are_compared_as_whole_images() -> None:
-    found = comparable("restoration", answers(negative, TILES, SAMPLES), ())
+    answers = Runner("restoration", Graph(negative, TILES)).answers(SAMPLES)
+    found = comparable("restoration", answers, ())
     for sample, image in zip(SAMPLES, found, strict=True):
         # 1 - x in float32, times 255.
         np.testing.assert_allclose(image, 255.0 - sample.read(), atol=1e-4, rtol=0)
@@ -54,6 +56,6 @@ def test_a_golden_probe_is_one_tile(tmp_path: Path) -> None:
         write_golden(writer, reference, SAMPLES, negative)
         golden = load_golden(writer.path("golden.npz"))
         writer.reject()
-    assert [probe.shape for probe in golden.frames] == [(8, 8, 3)] * 3
-    np.testing.assert_array_equal(golden.frames[1], frame(20, 20)[6:14, 6:14])
+    assert [probe.shape for probe in golden.items] == [(8, 8, 3)] * 3
+    np.testing.assert_array_equal(golden.items[1], frame(20, 20)[6:14, 6:14])
     assert check(negative, TILES, golden, 0.99999) <= 1

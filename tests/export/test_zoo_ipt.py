@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_models import example_images
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -137,7 +138,7 @@ def test_tasks_share_the_body_alone() -> None:
 @pytest.fixture(scope="module", params=("derain", "x2", "x3"))
 def exported(request: pytest.FixtureRequest) -> tuple[Ipt, ir.Model]:
     module = small(request.param)
-    return module, onnx_from_module(module, find_family("ipt"), 12, 12)
+    return module, onnx_from_module(module, find_family("ipt"), example_images(12, 12))
 
 
 def test_every_batch_equals_pytorch(exported: tuple[Ipt, ir.Model]) -> None:
@@ -232,7 +233,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(
 def test_the_full_size_graph_holds_the_model() -> None:
     family = find_family("ipt")
     module = family.reference.build(find_model("ipt_x4", load_models()).config).eval()
-    model = onnx_from_module(module, family, 48, 48)
+    model = onnx_from_module(module, family, example_images(48, 48))
     operators = Counter(node.op_type for node in model.graph)
     assert operators["FusedAttention"] == 3 * 12
     assert [str(d) for d in model.graph.outputs[0].shape] == ["batch", "3", "192", "192"]

@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from foreign_names import renamed
+from exported_models import logits_equal_to_pytorchs
+from foreign_names import RESNET_TORCHVISION, renamed
 from safetensors.torch import save_file
-from tiny_models import Tiny, inputs, reference_outputs
+from tiny_models import Tiny
 from torch import nn
 
 from export.processor_config import preprocess_from
@@ -23,28 +24,10 @@ from export.weights import load_reference
 from export.zoo import find_family
 from export.zoo.folding import fold_norm
 
-onnxruntime = pytest.importorskip("onnxruntime")
-
 CONFIG = {"depths": [2, 1], "embedding_size": 16, "hidden_sizes": [32, 64]}
 TINY = {
     kind: Tiny("resnet", (64, 64), {**CONFIG, "layer_type": kind})
     for kind in ("bottleneck", "basic")
-}
-# From `transformers` to torchvision, whose names timm has too.
-TORCHVISION = {
-    r"^resnet\.embedder\.embedder\.convolution": "conv1",
-    r"^resnet\.embedder\.embedder\.normalization": "bn1",
-    r"^resnet\.encoder\.stages\.0\.layers": "layer1",
-    r"^resnet\.encoder\.stages\.1\.layers": "layer2",
-    r"layer\.0\.convolution": "conv1",
-    r"layer\.0\.normalization": "bn1",
-    r"layer\.1\.convolution": "conv2",
-    r"layer\.1\.normalization": "bn2",
-    r"layer\.2\.convolution": "conv3",
-    r"layer\.2\.normalization": "bn3",
-    r"shortcut\.convolution": "downsample.0",
-    r"shortcut\.normalization": "downsample.1",
-    r"^classifier\.1": "fc",
 }
 # float32 sums in another order: a few units in the last place for each of some ten layers, on
 # logits of order 10, of which images decide some tenths.
@@ -66,20 +49,12 @@ def test_full_size_models_have_the_published_parameters(name: str, parameters: i
 def exported(request: pytest.FixtureRequest) -> tuple[Tiny, nn.Module, ir.Model]:
     tiny = TINY[request.param]
     module = tiny.module()
-    return tiny, module, onnx_from_module(module, tiny.family, *tiny.size)
+    return tiny, module, onnx_from_module(module, tiny.family, tiny.inputs)
 
 
 def test_every_batch_equals_pytorch(exported: tuple[Tiny, nn.Module, ir.Model]) -> None:
     tiny, module, model = exported
-    session = onnxruntime.InferenceSession(
-        ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    for batch in (1, 3):
-        tensors = inputs(tiny, batch, seed=batch)
-        expected = reference_outputs(module, tiny, tensors)["logits"]
-        (found,) = session.run(None, {"pixel_values": tensors["pixel_values"].numpy()})
-        np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
-        assert batch == 1 or expected.std(axis=0).mean() > 0.1  # the image decides
+    logits_equal_to_pytorchs(tiny, module, model, tolerance=TOLERANCE, varies=0.1)
 
 
 def test_the_graph_has_no_norms_and_every_convolution_a_bias(
@@ -100,7 +75,7 @@ def test_the_graph_has_no_norms_and_every_convolution_a_bias(
 def test_torchvisions_names_fill_every_tensor(tmp_path: Path, kind: str) -> None:
     tiny = TINY[kind]
     state = tiny.module(seed=1).state_dict()
-    foreign = renamed(state, TORCHVISION)
+    foreign = renamed(state, RESNET_TORCHVISION)
     assert not [name for name in foreign if name.startswith("resnet")]
     save_file({k: v.contiguous() for k, v in foreign.items()}, tmp_path / "w.safetensors")
     spec = ModelSpec(

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from tiny_models import randomise
+from tiny_models import example_images, randomise
 from torch import nn
 
 from export.spec import load_models
@@ -63,7 +63,7 @@ def test_published_members_have_the_papers_parameters(
     count = sum(parameter.numel() for parameter in module.parameters())
     assert count == exactly
     assert round(count / 1e6, 1) == millions
-    assert spec.trace_size == (256, 192)
+    assert spec.preprocess.image_size == (256, 192)
     assert len(spec.labels) == 17
     with torch.no_grad():
         outputs = module.eval()(pixel_values=torch.zeros(1, 3, 256, 192))
@@ -135,7 +135,7 @@ def test_another_deconvolution_is_refused(other: nn.ConvTranspose2d) -> None:
 @pytest.fixture(scope="module")
 def exported() -> tuple[TransPose, ir.Model]:
     module = tiny_module()
-    return module, onnx_from_module(module, FAMILY, *SIZE)
+    return module, onnx_from_module(module, FAMILY, example_images(*SIZE))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -164,11 +164,11 @@ def test_a_published_member_exports() -> None:
     spec = load_models()["transpose_r_a3"]
     torch.manual_seed(0)
     module = FAMILY.reference.build(spec.config).eval()
-    graph = onnx_from_module(module, FAMILY, *spec.trace_size)
+    graph = onnx_from_module(module, FAMILY, example_images(*spec.preprocess.image_size))
     session = onnxruntime.InferenceSession(
         ir.to_proto(graph).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    images = torch.randn(2, 3, *spec.trace_size)
+    images = torch.randn(2, 3, *spec.preprocess.image_size)
     found = session.run(None, {"pixel_values": images.numpy()})
     with torch.no_grad():
         expected = module(pixel_values=images)

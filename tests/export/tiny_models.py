@@ -34,6 +34,11 @@ class Tiny:
     def family(self) -> Family:
         return find_family(self.family_name)
 
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """To trace a module with."""
+        return example_images(*self.size, ragged=self.family.ragged)
+
     def module(self, seed: int = 0) -> nn.Module:
         """A reference module in eval mode with random weights."""
         module = self.family.reference.build({"num_labels": 7, **self.config}).eval()
@@ -127,3 +132,11 @@ def reference_outputs(module: nn.Module, tiny: Tiny, tensors: dict[str, Tensor])
     with torch.no_grad():
         result = module(**tensors)
     return {name: result[name].numpy() for name in tiny.family.outputs}
+
+
+def example_images(height: int, width: int, *, ragged: bool = False) -> dict[str, Tensor]:
+    """Inputs to trace a model of images with."""
+    found = {"pixel_values": torch.zeros(2, 3, height, width)}
+    if ragged:
+        found["pixel_mask"] = torch.ones(2, height, width, dtype=torch.int64)
+    return found

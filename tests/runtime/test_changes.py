@@ -167,7 +167,7 @@ def other_answers(folder: Path) -> Path:
     write_bundle(folder, text=NEGATIVE)
     golden = load_golden(folder / "golden.npz")
     negative = [{name: -value for name, value in row.items()} for row in golden.outputs]
-    save_golden(folder / "golden.npz", Golden(golden.frames, negative))
+    save_golden(folder / "golden.npz", Golden(golden.items, negative))
     files = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
         for name in ("golden.npz", "model.onnx")

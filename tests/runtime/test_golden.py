@@ -25,7 +25,7 @@ def test_round_trip_and_reproducible(tmp_path: Path) -> None:
     save_golden(tmp_path / "b.npz", GOLDEN)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     loaded = load_golden(tmp_path / "a.npz")
-    for found, expected in zip(loaded.frames, FRAMES, strict=True):
+    for found, expected in zip(loaded.items, FRAMES, strict=True):
         np.testing.assert_array_equal(found, expected)
     assert [list(outputs) for outputs in loaded.outputs] == [["logits"], ["logits"]]
     np.testing.assert_array_equal(loaded.outputs[1]["logits"], [0, 1, 0])
@@ -91,10 +91,10 @@ IMAGE, LOGITS = solid(0, 0, 0), np.zeros(3, np.float32)
     [
         pytest.param({"image_000": np.array([print], dtype=object)}, "is no array", id="pickle"),
         pytest.param({"image_000": IMAGE, "logits_000": np.zeros(3)}, "no array", id="float64"),
-        pytest.param({"logits_000": LOGITS}, "0 frames, and outputs of 1", id="no frame"),
+        pytest.param({"logits_000": LOGITS}, "0 items, and outputs of 1", id="no frame"),
         pytest.param(
             {"image_000": IMAGE, "image_001": IMAGE, "logits_000": LOGITS},
-            "2 frames, and outputs of 1",
+            "2 items, and outputs of 1",
             id="a frame without outputs",
         ),
         pytest.param(
@@ -103,7 +103,7 @@ IMAGE, LOGITS = solid(0, 0, 0), np.zeros(3, np.float32)
             id="other outputs",
         ),
         pytest.param(
-            {"image_000": LOGITS, "logits_000": LOGITS}, "frame '000' is float32", id="float frame"
+            {"image_000": LOGITS, "logits_000": LOGITS}, "image is float32", id="float frame"
         ),
         pytest.param(
             {"image_000": IMAGE[..., :2], "logits_000": LOGITS}, r"\(8, 8, 2\)", id="two channels"
@@ -127,5 +127,5 @@ def test_a_frame_that_cannot_be_resized() -> None:
     strip = np.zeros((1, 1 << 20, 3), np.uint8)
     golden = Golden([strip], [{"logits": np.float32([1, 0, 0])}])
     shortest = dataclasses.replace(PLAIN, resize="shortest_edge")
-    with pytest.raises(EngineError, match="golden probe 0 is no frame for this model"):
+    with pytest.raises(EngineError, match="golden probe 0 is nothing for this model"):
         check(mean_colour, dataclasses.replace(shortest, size=8192), golden, 0.5)
