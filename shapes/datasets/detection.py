@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runtime.tasks.detection import TrueBoxes
-from shapes.datasets.dataset import Dataset, Rendered
+from shapes.datasets.dataset import Dataset, Rendered, write_records
 from shapes.scene import Annotated, several
 
 _STREAM = 1
@@ -33,12 +32,12 @@ def _image(seed: int, index: int) -> Rendered:
 
 def _write(folder: Path, truths: Mapping[str, Any]) -> None:
     """Writes boxes.json: [{"file": ..., "boxes": [[x1, y1, x2, y2, label], ...]}, ...]."""
-    lines = []
+    records = []
     for file, truth in truths.items():
         pairs = zip(truth.boxes, truth.indices, strict=True)
         boxes = [[*map(int, box), int(label)] for box, label in pairs]
-        lines.append(json.dumps({"file": file, "boxes": boxes}))
-    (folder / "boxes.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+        records.append({"file": file, "boxes": boxes})
+    write_records(folder / "boxes.json", records)
 
 
 DATASET = Dataset(_image, _write)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapes import paint
-from shapes.datasets.dataset import Dataset, Rendered
+from shapes.datasets.dataset import Dataset, Rendered, write_records
 from shapes.figures import NAMES, outline
 from shapes.person import posed
 
@@ -87,11 +86,11 @@ def _paint(
 
 def _write(folder: Path, truths: Mapping[str, Any]) -> None:
     """Writes keypoints.json: [{"file": ..., "keypoints": [[x, y], ...]}, ...]."""
-    lines = [
-        json.dumps({"file": file, "keypoints": np.round(points.astype(float), 3).tolist()})
+    records = (
+        {"file": file, "keypoints": np.round(points.astype(float), 3).tolist()}
         for file, points in truths.items()
-    ]
-    (folder / "keypoints.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    )
+    write_records(folder / "keypoints.json", records)
 
 
 DATASET = Dataset(lambda seed, index: Rendered(*keypoint_image(seed, index)), _write)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runtime import Preprocess
+from runtime.preparation import Preparation
 from shapes.datasets.classification import classification_image
 from shapes.scene import FRAME_SIDE
 from shapes.training.recolouring import recoloured
@@ -50,7 +50,8 @@ class MaskedClassifier(nn.Module):
         """Shares the parameters of `model`, a transformers image classifier."""
         super().__init__()
         self.model = model
-        _use_channels_last(model)
+        # oneDNN's convolutions are faster so; what they are given follows.
+        model.to(memory_format=torch.channels_last)
         with torch.no_grad():
             blank = torch.zeros(1, 3, FRAME_SIDE, FRAME_SIDE)
             _, cells, width = _last_tokens(model.eval()(blank, output_hidden_states=True)).shape
@@ -71,15 +72,8 @@ def _last_tokens(outputs: Any) -> Tensor:
     return last[:, -side * side :]  # without ViT's class token
 
 
-def _use_channels_last(model: nn.Module) -> None:
-    """Lays kernels out as oneDNN's convolutions are fastest; their inputs follow."""
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
 def batch_loss(
-    model: nn.Module, preprocess: Preprocess, images: Images, batch: int, seed: int
+    model: nn.Module, preprocess: Preparation, images: Images, batch: int, seed: int
 ) -> Callable[[], Tensor]:
     """Returns a function that draws a random recoloured batch and returns its loss.
 
@@ -114,7 +108,7 @@ def _prepare(task: Task) -> Training:
 
 
 @torch.no_grad()
-def accuracy(model: Any, preprocess: Preprocess, seed: int, count: int) -> dict[str, float]:
+def accuracy(model: Any, preprocess: Preparation, seed: int, count: int) -> dict[str, float]:
     """Top-1 accuracy on the first `count` images of a set, computed in float32."""
     model.eval()
     images = load(seed, count)

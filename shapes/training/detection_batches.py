@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runtime import Preprocess
+from runtime.preparation import Preparation
 from shapes.datasets.detection import detection
 from shapes.scene import Annotated
 from shapes.training.detector import GROUPS, GroupedDetr, Predictions, deployable, restore
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 
 
 def batch_loss(
-    model: GroupedDetr, preprocess: Preprocess, images: Sequence[Annotated], batch: int, seed: int
+    model: GroupedDetr, preprocess: Preparation, images: Sequence[Annotated], batch: int, seed: int
 ) -> Callable[[], Tensor]:
     """Returns a function that draws a random turned batch and returns DETR's loss on it."""
     rng = np.random.default_rng(seed)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers.models.detr.modeling_detr import DetrForObjectDetection, DetrFrozenBatchNorm2d
 
+from shapes.training.trainer import published
+
 GROUPS = 4
 """Groups of queries in training."""
 
@@ -48,9 +50,7 @@ class GroupedDetr(nn.Module):
         for module in detr.model.backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for parameter in detr.parameters():
-            if parameter.dim() == 4:  # oneDNN's convolutions are faster on channels-last tensors
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        detr.to(memory_format=torch.channels_last)  # in which oneDNN's convolutions are faster
         self.detr = detr
         queries = detr.model.query_position_embeddings
         self.extra = nn.Embedding((GROUPS - 1) * queries.num_embeddings, queries.embedding_dim)
@@ -101,8 +101,7 @@ class GroupedDetr(nn.Module):
 
 def deployable(model: GroupedDetr) -> dict[str, Tensor]:
     """Returns the weights of the published module: frozen batch norms, the first query group."""
-    state: dict[str, Tensor] = model.detr.state_dict()
-    return {name: value for name, value in state.items() if "num_batches_tracked" not in name}
+    return published(model.detr)
 
 
 def restore(model: GroupedDetr, weights: dict[str, Tensor]) -> None:

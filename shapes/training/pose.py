@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from runtime import Preprocess
 from runtime.drift.keypoints import Pose, correct
+from runtime.preparation import Preparation
 from runtime.tasks.keypoints import STRIDE, locate
 from shapes.datasets.keypoints import keypoint_image
 from shapes.person import MIRRORED
-from shapes.training.trainer import Task, Trainer, Training, tensors
+from shapes.training.recolouring import in_other_colours
+from shapes.training.trainer import Task, Trainer, Training, published, tensors
 
 _SIGMA = 1.25  # of a keypoint's Gaussian, in cells
 
@@ -39,7 +40,7 @@ def load(seed: int, count: int) -> Images:
 
 
 def _batch_loss(
-    model: Any, preprocess: Preprocess, images: Images, batch: int, seed: int
+    model: Any, preprocess: Preparation, images: Images, batch: int, seed: int
 ) -> Callable[[], Tensor]:
     """Returns a function that draws a random changed batch and returns its loss.
 
@@ -77,9 +78,7 @@ def _changed(
     rng: np.random.Generator, frames: NDArray[np.uint8], points: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Changes a batch in ways that the rendered world is indifferent to: mirrors and colours."""
-    frames = frames[..., rng.permutation(3)]
-    if rng.integers(2):
-        frames = 255 - frames
+    frames = in_other_colours(rng, frames)
     if rng.integers(2):
         frames = frames[:, :, ::-1]
         points = points[:, MIRRORED]
@@ -91,21 +90,14 @@ def _prepare(task: Task) -> Training:
     model = task.model
     if task.weights is not None:
         model.load_state_dict(task.weights)
-    for parameter in model.parameters():
-        if parameter.dim() == 4:  # oneDNN's convolutions are faster on channels-last tensors
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # in which oneDNN's convolutions are faster
     images = load(task.seed, task.recipe.images)
     loss = _batch_loss(model, task.preprocess, images, task.recipe.batch, task.seed)
-    return Training(model, loss, lambda: _published(model))
-
-
-def _published(model: Any) -> dict[str, Tensor]:
-    """Without the counters of batch norms, which are no weights."""
-    return {n: tensor for n, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    return Training(model, loss, lambda: published(model))
 
 
 @torch.no_grad()
-def pck(model: Any, preprocess: Preprocess, seed: int, count: int) -> dict[str, float]:
+def pck(model: Any, preprocess: Preparation, seed: int, count: int) -> dict[str, float]:
     """PCK@0.1 on the first `count` images of a set, computed in float32."""
     model.eval()
     images = load(seed, count)

@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from export.zoo.ipt import SCALES, Ipt
 from export.zoo.ipt_layers import Attention
-from runtime import Preprocess
 from runtime.drift.restoration import psnr
+from runtime.preparation import Preparation
 from runtime.resampling import resized
 from runtime.tiles import stitch
 from shapes.datasets.restoration import clean_scene, degraded, pair
+from shapes.training.recolouring import in_other_colours
 from shapes.training.trainer import Task, Trainer, Training, tensors
 
 Frame = NDArray[np.uint8]
@@ -80,9 +81,7 @@ def _tiles(rng: np.random.Generator, task: str, scene: Frame, side: int) -> tupl
     """A random part of a scene in random colours, degraded (side, side, 3), and clean."""
     scale = SCALES[task]
     top, left = (rng.integers(length // scale - side + 1) * scale for length in scene.shape[:2])
-    clean = scene[top : top + side * scale, left : left + side * scale][..., rng.permutation(3)]
-    if rng.integers(2):
-        clean = 255 - clean
+    clean = in_other_colours(rng, scene[top : top + side * scale, left : left + side * scale])
     clean = np.rot90(clean, int(rng.integers(4)))[:, :: 1 - 2 * int(rng.integers(2))]
     clean = np.ascontiguousarray(clean)
     return degraded(task, clean, rng), clean
@@ -101,9 +100,8 @@ def _scene(seed: int, index: int, side: int) -> Frame:
 
 def _prepare(task: Task) -> Training:
     model: Ipt = task.model
-    for parameter in model.parameters():
-        if parameter.ndim == 4:  # of convolutions, which are faster so
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    # oneDNN's convolutions are faster so; torch's annotations do not know the argument.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     restore: Restore = model.restore
     if task.weights is None:
         restore = without_body(model)
@@ -116,7 +114,7 @@ def _prepare(task: Task) -> Training:
 
 
 @torch.no_grad()
-def gains(model: Ipt, preprocess: Preprocess, seed: int, count: int) -> dict[str, float]:
+def gains(model: Ipt, preprocess: Preparation, seed: int, count: int) -> dict[str, float]:
     """By how many dB each task raises the mean PSNR of the first `count` images of its set.
 
     A frame to be enlarged is compared with its bicubic enlargement, others with what was seen.

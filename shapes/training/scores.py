@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from runtime import Preprocess
 from runtime.drift.average_precision import average_precision
 from runtime.drift.matching import match
+from runtime.preparation import Preparation
 from runtime.tasks.detection import Detections, TrueBoxes, detect
 from shapes.datasets.detection import detection
 from shapes.figures import DETECTION_NAMES
@@ -17,7 +17,7 @@ from shapes.training.trainer import tensors
 
 
 @torch.no_grad()
-def ap50(detr: Any, preprocess: Preprocess, seed: int, count: int) -> dict[str, float]:
+def ap50(detr: Any, preprocess: Preparation, seed: int, count: int) -> dict[str, float]:
     """COCO average precision at IoU 0.5 of all queries' boxes, without a score threshold."""
     detr.eval()
     images = list(detection(seed, count))

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.zoo.setr import Setr
-from runtime import Preprocess
 from runtime.drift.segmentation import mean_iou, overlaps
+from runtime.preparation import Preparation
 from runtime.tasks.segmentation import segment
 from shapes.datasets.segmentation import SEGMENTATION_NAMES, segmentation_image
 from shapes.training.pretrained import VIT, encoder_of
 from shapes.training.recolouring import recoloured
-from shapes.training.trainer import Task, Trainer, Training, tensors
+from shapes.training.trainer import Task, Trainer, Training, published, tensors
 
 _CLASSES = len(SEGMENTATION_NAMES)
 
@@ -64,7 +64,7 @@ class SupervisedSetr(nn.Module):
 
 
 def batch_loss(
-    model: nn.Module, preprocess: Preprocess, images: Images, batch: int, seed: int
+    model: nn.Module, preprocess: Preparation, images: Images, batch: int, seed: int
 ) -> Callable[[], Tensor]:
     """Returns a function that draws a random recoloured batch and returns its loss.
 
@@ -91,7 +91,7 @@ def _prepare(task: Task) -> Training:
         _restore(task.model, task.weights)
     supervised = SupervisedSetr(task.model, images.frames.shape[1])
     loss = batch_loss(supervised, task.preprocess, images, task.recipe.batch, task.seed)
-    return Training(supervised, loss, lambda: _published(task.model))
+    return Training(supervised, loss, lambda: published(task.model))
 
 
 def _restore(model: Setr, weights: Mapping[str, Tensor]) -> None:
@@ -107,13 +107,8 @@ def _restore(model: Setr, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict(own | shared)
 
 
-def _published(model: Setr) -> dict[str, Tensor]:
-    """Without the counters of batch norms, which nothing reads at inference."""
-    return {k: v for k, v in model.state_dict().items() if "num_batches_tracked" not in k}
-
-
 @torch.no_grad()
-def miou(model: Any, preprocess: Preprocess, seed: int, count: int) -> dict[str, float]:
+def miou(model: Any, preprocess: Preparation, seed: int, count: int) -> dict[str, float]:
     """Mean intersection over union of all classes, on the first `count` images of a set."""
     model.eval()
     images = load(seed, count)

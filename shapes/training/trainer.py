@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from runtime import Preprocess
-from runtime.preprocess import Batch
+from runtime.batch import Batch
+from runtime.preparation import Preparation
 from shapes.training.loop import Recipe
 
 
@@ -34,7 +34,7 @@ class Task(NamedTuple):
     """
 
     model: Any
-    preprocess: Preprocess
+    preprocess: Preparation
     recipe: Recipe
     seed: int
     weights: Mapping[str, Tensor] | None
@@ -52,8 +52,14 @@ class Trainer:
     """
 
     prepare: Callable[[Task], Training]
-    score: Callable[[Any, Preprocess, int, int], dict[str, float]]
+    score: Callable[[Any, Preparation, int, int], dict[str, float]]
     held_out: int
+
+
+def published(module: nn.Module) -> dict[str, Tensor]:
+    """The weights of a module without the counters of batch norms, which only training reads."""
+    state: dict[str, Tensor] = module.state_dict()
+    return {name: value for name, value in state.items() if "num_batches_tracked" not in name}
 
 
 def tensors(batch: Batch) -> dict[str, Tensor]:
