@@ -15,11 +15,11 @@ _FILE = "preprocessor_config.json"
 
 
 def preprocess_from(record: Mapping[str, Any], default: Preprocess) -> Preprocess:
-    """Reads the fields that image processors of ViT, DeiT, Swin, DETR and ConvNeXT write.
+    """Reads the fields that image processors of ViT, DeiT, Swin, DETR, CLIP and ConvNeXT write.
 
     Args:
-        record: the file's content. A `size` that is a number means a square, but DETR's shorter
-            side, as in `transformers`.
+        record: the file's content. A `size` that is a number means a square, but DETR's and
+            CLIP's shorter side, as in `transformers`.
         default: stands in for fields that the file leaves out.
 
     Raises:
@@ -76,7 +76,7 @@ def _share(record: Mapping[str, Any]) -> dict[str, Any]:
 def _size(record: Mapping[str, Any]) -> dict[str, Any]:
     size = record["size"]
     if isinstance(size, int):
-        if _kind(record).startswith("Detr"):
+        if _kind(record).startswith(("Detr", "CLIP")):
             size = {"shortest_edge": size, "longest_edge": record.get("max_size")}
         else:
             size = {"height": size, "width": size}

@@ -21,15 +21,38 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".
 
 
 def read_image(path: str | Path) -> Frame:
-    """Decode a file to uint8 (H, W, 3) RGB, upright.
+    """Decode a file to uint8 (H, W, 3) RGB, upright, or a folder's images to a clip (T, H, W, 3).
 
     The EXIF orientation is applied; grey becomes three equal channels, palettes are
     expanded, transparency is dropped, 16-bit values keep their high byte.
 
     Raises:
-        EngineError: the file cannot be read or decoded; the message names it.
+        EngineError: the file cannot be read or decoded, or a folder's images are none or of
+            several sizes; the message names it.
     """
+    if Path(path).is_dir():
+        return _read_clip(Path(path))
     return decoded(path, _upright_rgb)
+
+
+def _read_clip(folder: Path) -> Frame:
+    """The images of a folder in the order of their names."""
+    frames = [read_image(file) for file in _images_in(folder)]
+    sizes = sorted({frame.shape[:2] for frame in frames})
+    if len(sizes) != 1:
+        raise EngineError(
+            f"{folder} holds images of {sizes or 'no'} pixels; give the frames of a clip, all of "
+            "one size"
+        )
+    return np.stack(frames)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
 
 
 def decoded(path: str | Path, read: Callable[[Image], T]) -> T:
@@ -69,12 +92,13 @@ def _to_rgb(image: Image) -> Frame:
 
 
 class ImageSet:
-    """The image files of a folder (not of its subfolders), in order of their names.
+    """The image files of a folder, in order of their names; where it has none, its clips.
 
-    Iterating yields (file name, frame) and passes over files that do not decode.
+    A clip is a subfolder of images. Iterating yields (file name, frame or clip) and passes over
+    what does not decode.
 
     Attributes:
-        paths: every image file, decodable or not.
+        paths: every image file, or every clip's folder, decodable or not.
         skipped: why, for each file that iterating has passed over, by name.
 
     Raises:
@@ -87,10 +111,8 @@ class ImageSet:
         folder = Path(folder)
         if not folder.is_dir():
             raise EngineError(f"{folder} is not a folder; give a folder of images")
-        self.paths = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        self.paths = _images_in(folder) or sorted(
+            path for path in folder.iterdir() if path.is_dir() and _images_in(path)
         )
         if not self.paths:
             kinds = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))

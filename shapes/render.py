@@ -1,6 +1,7 @@
 """Writes rendered images to a folder: `python -m shapes.render DIR --task detection`.
 
-PNG files, and the truth about them as the task reads it: labels.csv, boxes.json and others.
+PNG files, of a clip a folder of them, and the truth about them as the task reads it: labels.csv,
+boxes.json and others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from shapes.datasets import DATASETS, Dataset
@@ -36,10 +39,21 @@ def write(folder: Path, dataset: Dataset, seed: int, images: int) -> None:
     """Writes images and their truths into an existing folder."""
     truths: dict[str, Any] = {}
     for index in range(images):
-        name = f"{index:06d}.png"
-        frame, truths[name] = dataset.image(seed, index)
-        Image.fromarray(frame).save(folder / name)
+        frame, truth = dataset.image(seed, index)
+        name = f"{index:06d}" if frame.ndim == 4 else f"{index:06d}.png"
+        _save(folder / name, frame)
+        truths[name] = truth
     dataset.write(folder, truths)
+
+
+def _save(path: Path, frame: NDArray[np.uint8]) -> None:
+    """A frame as a PNG file, or a clip as a folder of them."""
+    if frame.ndim == 3:
+        Image.fromarray(frame).save(path)
+        return
+    path.mkdir(exist_ok=True)
+    for number, one in enumerate(frame):
+        Image.fromarray(one).save(path / f"{number:04d}.png")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ SIZES = {"small": (0.20, 0.26), "medium": (0.30, 0.40), "large": (0.48, 0.66)}
 FRAME_SIDE = 64
 MAX_FIGURES = 6
 _MAX_GROUP = 2
+_MAX_CAST = 3
 _MIN_VISIBLE = 0.5  # a figure hidden by more than half is often not recognisable
 # Figures contrast with the background, not with each other: where much of one lies on another of
 # like colours, no model can tell which pixel is whose.
@@ -76,6 +77,20 @@ class Annotated:
     figures: tuple[Figure, ...]
 
 
+class Cast(NamedTuple):
+    """A frame with one to three figures, each of which has its own mask.
+
+    Attributes:
+        frame: uint8 (64, 64, 3) RGB.
+        masks: bool (M, 64, 64), the pixels that show each figure by half or more.
+        labels: int64 (M,), indices into `DETECTION_NAMES`.
+    """
+
+    frame: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+
+
 class Group(NamedTuple):
     """A frame with one or two large figures.
 
@@ -91,11 +106,29 @@ class Group(NamedTuple):
 
 def single(rng: np.random.Generator) -> Portrait:
     """Renders one nearly upright figure, anywhere on a shaded background of 64 x 64 pixels."""
-    side = FRAME_SIDE
     label = int(rng.integers(len(NAMES)))
-    back, front = paint.palette(rng)
+    return portrait(rng, label, *paint.palette(rng), (0.28, 0.42))
+
+
+def portrait(
+    rng: np.random.Generator,
+    label: int,
+    back: NDArray[np.float64],
+    front: NDArray[np.float64],
+    radii: tuple[float, float],
+) -> Portrait:
+    """As `single`, of a given figure.
+
+    Args:
+        rng: draws the rest.
+        label: index into `NAMES`.
+        back: two colours of the background, (2, 3) in 0..1.
+        front: two of the figure.
+        radii: least and greatest radius as a share of the frame's side.
+    """
+    side = FRAME_SIDE
     canvas = paint.shading(rng, back, side, side)
-    radius = rng.uniform(0.28, 0.42) * side
+    radius = rng.uniform(*radii) * side
     points = _posed(rng, NAMES[label], radius, side, side, turn=(-_PORTRAIT_TILT, _PORTRAIT_TILT))
     alpha = paint.coverage(points, side, side)
     canvas += alpha[..., None] * (paint.texture(rng, front, side, side) - canvas)
@@ -104,21 +137,19 @@ def single(rng: np.random.Generator) -> Portrait:
 
 def few(rng: np.random.Generator) -> Group:
     """Renders one or two large, nearly upright figures; one may hide a quarter of the other."""
-    side = FRAME_SIDE
-    back, _ = paint.palette(rng)
-    canvas = paint.shading(rng, back, side, side)
-    layers: list[_Layer] = []
-    for _ in range(int(rng.integers(1, _MAX_GROUP + 1))):
-        for _ in range(_PLACEMENT_TRIES):
-            figure = _drawn_figure(
-                rng, back, side, side, ("large",), (-_PORTRAIT_TILT, _PORTRAIT_TILT)
-            )
-            if _place(rng, figure, canvas, layers, _MIN_VISIBLE_IN_GROUP):
-                break
+    canvas, layers = _upright(rng, _MAX_GROUP, ("large",))
     shown = np.stack([layer.shown for layer in layers])
     values = np.array([0, *(layer.figure.label + 1 for layer in layers)], np.uint8)
     classes = values[np.concatenate([1 - shown.sum(axis=0, keepdims=True), shown]).argmax(axis=0)]
     return Group(paint.finish(rng, canvas), classes)
+
+
+def cast(rng: np.random.Generator) -> Cast:
+    """Renders one to three nearly upright figures, of any of which at most a quarter is hidden."""
+    canvas, layers = _upright(rng, _MAX_CAST, ("medium", "large"))
+    masks = np.stack([layer.shown >= 0.5 for layer in layers])
+    labels = np.array([layer.figure.label for layer in layers], np.int64)
+    return Cast(paint.finish(rng, canvas), masks, labels)
 
 
 def several(rng: np.random.Generator, *, noise: bool = True) -> Annotated:
@@ -152,6 +183,22 @@ class _Layer:
     figure: Figure
     shown: paint.Pixels
     area: float
+
+
+def _upright(
+    rng: np.random.Generator, most: int, sizes: tuple[str, ...]
+) -> tuple[paint.Pixels, list[_Layer]]:
+    """Paints at most `most` nearly upright figures on a shaded background of 64 x 64 pixels."""
+    side = FRAME_SIDE
+    back, _ = paint.palette(rng)
+    canvas = paint.shading(rng, back, side, side)
+    layers: list[_Layer] = []
+    for _ in range(int(rng.integers(1, most + 1))):
+        for _ in range(_PLACEMENT_TRIES):
+            figure = _drawn_figure(rng, back, side, side, sizes, (-_PORTRAIT_TILT, _PORTRAIT_TILT))
+            if _place(rng, figure, canvas, layers, _MIN_VISIBLE_IN_GROUP):
+                break
+    return canvas, layers
 
 
 def _drawn_figure(

@@ -19,8 +19,19 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from export.zoo import find_family
-from runtime import Preprocess
-from shapes.training import classifier, detection_batches, pose, restorer, segmenter
+from runtime.preparation import Preparation, read_preparation
+from shapes.training import (
+    autoregressor,
+    classifier,
+    clip_classifier,
+    contrastive,
+    detection_batches,
+    instancer,
+    pose,
+    restorer,
+    segmenter,
+    track_batches,
+)
 from shapes.training.loop import Recipe, fit
 from shapes.training.trainer import Task, Trainer, Training
 
@@ -37,6 +48,11 @@ TRAINERS: dict[str, Trainer] = {
     "transpose": pose.TRAINER,
     "setr": segmenter.TRAINER,
     "ipt": restorer.TRAINER,
+    "clip": contrastive.TRAINER,
+    "istr": instancer.TRAINER,
+    "imagegpt": autoregressor.TRAINER,
+    "trackformer": track_batches.TRAINER,
+    "vtn": clip_classifier.TRAINER,
 }
 """By family."""
 RECIPES = {
@@ -57,6 +73,19 @@ RECIPES = {
     ),
     "ipt_denoise30_tiny_shapes": Recipe(
         images=3000, steps=12_000, batch=8, rate=2e-3, decay=1e-4, warmup=100
+    ),
+    "istr_tiny_shapes": Recipe(images=4000, steps=600, batch=32, rate=6e-4, decay=1e-4, warmup=30),
+    "clip_tiny_shapes": Recipe(
+        images=12_000, steps=1200, batch=64, rate=1e-3, decay=0.05, warmup=100
+    ),
+    "imagegpt_tiny_shapes": Recipe(
+        images=8000, steps=1000, batch=16, rate=2e-3, decay=0.05, warmup=100
+    ),
+    "trackformer_tiny_shapes": Recipe(
+        images=1200, steps=1500, batch=16, rate=5e-4, decay=1e-4, warmup=50
+    ),
+    "vtn_tiny_shapes": Recipe(
+        images=12_000, steps=6000, batch=16, rate=1e-3, decay=0.05, warmup=100
     ),
 }
 _SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable
@@ -112,7 +141,7 @@ def prepare(
 ) -> Training:
     """Builds the module of a record, random or with stored weights, and renders its images."""
     torch.manual_seed(seed)
-    model, preprocess = build(record), Preprocess.from_dict(record["preprocess"])
+    model, preprocess = build(record), _preparation(record)
     weights = load_file(resume) if resume else None
     return TRAINERS[record["family"]].prepare(Task(model, preprocess, recipe, seed, weights))
 
@@ -153,7 +182,7 @@ def evaluate(
         The family's figures, the number of images and of parameters.
     """
     record = read_record(name)
-    preprocess = Preprocess.from_dict(record["preprocess"])
+    preprocess = _preparation(record)
     model = build(record)
     model.load_state_dict(load_file(weights))
     trainer = TRAINERS[record["family"]]
@@ -161,6 +190,10 @@ def evaluate(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     score = trainer.score(model, preprocess, seed, images)
     return {"parameters": parameters, "held_out_images": images, **score}
+
+
+def _preparation(record: dict[str, Any]) -> Preparation:
+    return read_preparation(record["preprocess"]).opened(ROOT.joinpath)
 
 
 class _Progress:

@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from export.zoo.family import Family
 
-FAMILIES = ("vit", "swin", "detr", "resnet", "vit_hybrid", "transpose", "setr", "ipt")
+FAMILIES = (
+    "vit",
+    "swin",
+    "detr",
+    "resnet",
+    "vit_hybrid",
+    "transpose",
+    "setr",
+    "ipt",
+    "vtn",
+    "istr",
+    "clip",
+    "clip_resnet",
+    "imagegpt",
+    "trackformer",
+)
 """Each is a module of this package with a `FAMILY`."""
 
 

@@ -17,20 +17,21 @@ class LinearPatches(nn.Module):
         """Takes over the weights of `conv`.
 
         Raises:
-            ValueError: the convolution's patches overlap, or it has no bias.
+            ValueError: the convolution's patches overlap.
         """
         super().__init__()
-        if conv.stride != conv.kernel_size or conv.bias is None:
+        if conv.stride != conv.kernel_size:
             raise ValueError(
                 f"patch embedding of stride {conv.stride} and kernel {conv.kernel_size}: expected "
-                "patches side by side, and a bias"
+                "patches side by side"
             )
         self.patch: tuple[int, ...] = tuple(conv.kernel_size)
         kernel = conv.weight.detach().flatten(1)
-        self.projection = nn.Linear(kernel.shape[1], kernel.shape[0])
+        self.projection = nn.Linear(kernel.shape[1], kernel.shape[0], conv.bias is not None)
         with torch.no_grad():
             self.projection.weight.copy_(kernel)
-            self.projection.bias.copy_(conv.bias)
+            if conv.bias is not None:
+                self.projection.bias.copy_(conv.bias)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """(B, C, H, W), H and W multiples of the patch -> (B, patches, width), row by row."""

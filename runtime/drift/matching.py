@@ -1,13 +1,13 @@
-"""Which detections found which boxes.
+"""Which detections found which objects.
 
-Detections of a class are visited by descending score; each takes the free ground-truth box that
+Detections of a class are visited by descending score; each takes the free ground-truth object that
 it overlaps most, if by at least the IoU threshold. Source: T.-Y. Lin et al., "Microsoft COCO:
 Common Objects in Context" (2014), and its evaluation server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,31 +70,54 @@ def iou(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[np.float
     return overlap
 
 
-def match(detections: Sequence[Boxes], truths: Sequence[Boxes]) -> list[ClassMatches]:
+def box_overlap(found: Boxes, truth: Boxes) -> npt.NDArray[np.float64]:
+    """IoU of the boxes of one image; a box that is not finite overlaps nothing."""
+    boxes = np.asarray(found.boxes)
+    sound = np.isfinite(boxes).all(1, keepdims=True)
+    return iou(np.where(sound, boxes, 0.0), np.asarray(truth.boxes))
+
+
+def match(
+    detections: Sequence[Boxes],
+    truths: Sequence[Boxes],
+    overlap: Callable[[Any, Any], npt.NDArray[np.float64]] = box_overlap,
+) -> list[ClassMatches]:
     """Matches each image's detections with its ground truth, class by class.
 
     A detection whose box or score is not finite is a false alarm of the highest score.
+
+    Args:
+        detections: of each image.
+        truths: of each image.
+        overlap: detections (A) and ground truth (B) of one image -> IoU (A, B).
 
     Returns:
         One record for each class of the ground truth, in the order of the classes.
     """
     classes = np.unique(np.concatenate([np.asarray(truth.indices) for truth in truths]))
-    return [_match_class(detections, truths, label) for label in classes]
+    tables = [overlap(*image) for image in zip(detections, truths, strict=True)]
+    return [_match_class(detections, truths, tables, label) for label in classes]
 
 
-def _match_class(detections: Sequence[Boxes], truths: Sequence[Boxes], label: Any) -> ClassMatches:
+def _match_class(
+    detections: Sequence[Boxes],
+    truths: Sequence[Boxes],
+    tables: Sequence[npt.NDArray[np.float64]],
+    label: Any,
+) -> ClassMatches:
     images, scores, hits, overlaps, counts = [], [], [], [], []
-    for index, (found, truth) in enumerate(zip(detections, truths, strict=True)):
+    for index, (found, truth, table) in enumerate(zip(detections, truths, tables, strict=True)):
         mine = np.asarray(found.indices) == label
-        boxes, confidence = _finite(np.asarray(found.boxes)[mine], np.asarray(found.scores)[mine])
+        expected = np.asarray(truth.indices) == label
+        confidence = _confidence(found)[mine]
         order = np.argsort(-confidence, kind="stable")
-        expected = np.asarray(truth.boxes)[np.asarray(truth.indices) == label]
-        taken = _greedy(iou(boxes[order], expected))
+        sound = np.isfinite(confidence)[:, None]
+        taken = _greedy(np.where(sound, table[mine][:, expected], 0.0)[order])
         images.append(np.full(len(order), index))
         scores.append(confidence[order])
         hits.append(taken > 0)
         overlaps.append(taken[0])
-        counts.append(len(expected))
+        counts.append(np.count_nonzero(expected))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     return ClassMatches(
         np.concatenate(images)[order],
@@ -104,12 +127,11 @@ def _match_class(detections: Sequence[Boxes], truths: Sequence[Boxes], label: An
     )
 
 
-def _finite(
-    boxes: npt.NDArray[Any], scores: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Boxes without area and score infinity for what is not finite: matched by nothing."""
-    sound = np.isfinite(boxes).all(1) & np.isfinite(scores)
-    return np.where(sound[:, None], boxes, 0.0), np.where(sound, scores, np.inf)
+def _confidence(found: Boxes) -> npt.NDArray[np.float64]:
+    """Scores, infinite for what is not finite."""
+    scores = np.asarray(found.scores)
+    sound = np.isfinite(np.asarray(found.boxes)).all(1) & np.isfinite(scores)
+    return np.where(sound, scores, np.inf)
 
 
 def _greedy(overlap: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

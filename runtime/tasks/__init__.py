@@ -6,7 +6,17 @@ import importlib
 
 from runtime.tasks.task import Answer, Entry, Prediction, Task
 
-TASKS = ("classification", "detection", "segmentation", "keypoints", "restoration")
+TASKS = (
+    "classification",
+    "detection",
+    "segmentation",
+    "keypoints",
+    "restoration",
+    "instances",
+    "embeddings",
+    "pixels",
+    "tracking",
+)
 """Each is a module of this package with a `TASK`."""
 
 

@@ -23,7 +23,17 @@ def in_frames(
         frame_sizes: (height, width) in pixels of each original frame.
         regions: left, top, right, bottom of each frame in 0..1 of its image.
     """
+    sides = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
+    return np.clip(beyond_frames(points, frame_sizes, regions), 0, sides)
+
+
+def beyond_frames(
+    points: npt.NDArray[Any],
+    frame_sizes: Sequence[tuple[int, int]],
+    regions: Sequence[Corners],
+) -> npt.NDArray[np.float32]:
+    """The same as `in_frames`, but what lies outside its frame stays there."""
     region = np.array(regions, np.float32)[:, None]
     start, extent = region[..., :2], region[..., 2:] - region[..., :2]
     sides = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
-    return np.asarray(np.clip((points - start) / extent * sides, 0, sides), np.float32)
+    return np.asarray((points - start) / extent * sides, np.float32)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from shapes.datasets import classification, detection, keypoints, restoration, segmentation
+from shapes.datasets import (
+    captions,
+    classification,
+    clips,
+    detection,
+    instances,
+    keypoints,
+    restoration,
+    segmentation,
+    tracks,
+)
 from shapes.datasets.dataset import Dataset, Rendered
 
 DATASETS: dict[str, Dataset] = {
@@ -10,6 +20,10 @@ DATASETS: dict[str, Dataset] = {
     "detection": detection.DATASET,
     "segmentation": segmentation.DATASET,
     "keypoints": keypoints.DATASET,
+    "captions": captions.DATASET,
+    "instances": instances.DATASET,
+    "tracks": tracks.DATASET,
+    "clips": clips.DATASET,
     **{f"restoration_{kind}": restoration.dataset(kind) for kind in restoration.KINDS},
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ def classification(seed: int, n: int) -> Iterator[tuple[NDArray[np.uint8], int]]
     return (classification_image(seed, index)[:2] for index in range(n))
 
 
-def _write(folder: Path, truths: Mapping[str, Any]) -> None:
+def write_labels(folder: Path, truths: Mapping[str, Any], names: Sequence[str] = NAMES) -> None:
     """Writes labels.csv: file, label, name."""
     with (folder / "labels.csv").open("w", newline="") as table:
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("file", "label", "name"))
-        rows.writerows((file, label, NAMES[label]) for file, label in truths.items())
+        rows.writerows((file, label, names[label]) for file, label in truths.items())
 
 
-DATASET = Dataset(lambda seed, index: Rendered(*classification_image(seed, index)[:2]), _write)
+DATASET = Dataset(
+    lambda seed, index: Rendered(*classification_image(seed, index)[:2]), write_labels
+)

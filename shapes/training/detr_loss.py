@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CLASS_WEIGHT, L1_WEIGHT, GIOU_WEIGHT, NO_OBJECT_WEIGHT = 1.0, 5.0, 2.0, 0.1
+_IGNORED = -1
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,13 @@ class Targets:
     counts: list[int]
 
 
-def set_loss(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+def set_loss(
+    logits: Tensor,
+    boxes: Tensor,
+    targets: Targets,
+    bias: Tensor | None = None,
+    absent: Tensor | None = None,
+) -> Tensor:
     """Sums the losses of K sets of predictions a image, each matched to the objects on its own.
 
     Args:
@@ -35,14 +42,18 @@ def set_loss(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
             decoder layers, all of which DETR supervises.
         boxes: (K, N, queries, 4) cxcywh in 0..1.
         targets: the N images' objects.
+        bias: see `matched`.
+        absent: bool (N, queries), queries that stand for nothing and are taught nothing.
 
     Returns:
         The scalar loss: summed over the K sets, normalised by the number of objects in the batch.
     """
     sets, images, queries, classes = logits.shape
-    row, query, item = _match(logits.detach(), boxes.detach(), targets)
+    row, query, item = matched(logits.detach(), boxes.detach(), targets, bias)
     wanted = torch.full((sets * images, queries), classes - 1)
     wanted[row, query] = targets.labels.repeat(sets, 1)[row, item]
+    if absent is not None:
+        wanted[absent.repeat(sets, 1)] = _IGNORED
     class_loss = sum(
         _class_loss(one, target)
         for one, target in zip(logits.flatten(1, 2), wanted.view(sets, -1), strict=True)
@@ -76,10 +87,10 @@ def token_loss(logits: Tensor, boxes: Tensor, mask: Tensor, targets: Targets) ->
 
 
 def _class_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy of (M, classes + 1) logits, 'no object' counting a tenth."""
+    """Cross-entropy of (M, classes + 1) logits; 'no object' counts a tenth, `_IGNORED` nothing."""
     weight = torch.ones(logits.shape[-1])
     weight[-1] = NO_OBJECT_WEIGHT
-    return CLASS_WEIGHT * functional.cross_entropy(logits, wanted, weight)
+    return CLASS_WEIGHT * functional.cross_entropy(logits, wanted, weight, ignore_index=_IGNORED)
 
 
 def _box_loss(found: Tensor, true: Tensor, count: int) -> Tensor:
@@ -100,8 +111,20 @@ def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _match(logits: Tensor, boxes: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-    """Hungarian matching (equation 1 and 'bounding box loss' of the paper), all sets at once."""
+def matched(
+    logits: Tensor, boxes: Tensor, targets: Targets, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Hungarian matching (equation 1 and 'bounding box loss' of the paper), all sets at once.
+
+    Args:
+        logits, boxes: as `set_loss` takes them.
+        targets: the N images' objects.
+        bias: (N, queries, T), added to the cost of every pair: what is far below all others is
+            taken for sure, what is far above never.
+
+    Returns:
+        Row (of K * N), query and object of each pair.
+    """
     sets = logits.shape[0]
     probabilities = logits.float().softmax(-1).flatten(0, 1)
     boxes = boxes.float().flatten(0, 1)
@@ -110,9 +133,24 @@ def _match(logits: Tensor, boxes: Tensor, targets: Targets) -> tuple[Tensor, Ten
     pairs = boxes[:, :, None], true[:, None]
     l1_cost = (pairs[0] - pairs[1]).abs().sum(-1)
     cost = CLASS_WEIGHT * class_cost + L1_WEIGHT * l1_cost - GIOU_WEIGHT * generalized_iou(*pairs)
+    if bias is not None:
+        cost = cost + bias.repeat(sets, 1, 1)
+    return assigned(cost, targets.counts * sets)
+
+
+def assigned(cost: Tensor, counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The assignment of least cost of objects to queries, row by row.
+
+    Args:
+        cost: (rows, queries, T), of which row r has `counts[r]` objects.
+        counts: at most as many as there are queries.
+
+    Returns:
+        Row, query and object of each pair.
+    """
     costs = cost.numpy()
     where, queries, items = [], [], []
-    for row, count in enumerate(targets.counts * sets):
+    for row, count in enumerate(counts):
         query, item = linear_sum_assignment(costs[row, :, :count])
         where.extend([row] * len(query))
         queries.extend(query.tolist())

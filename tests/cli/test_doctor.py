@@ -6,14 +6,17 @@ import importlib.metadata
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from engines import plugin_library
 from engines.trt.installation import Installed
 from export import doctor
-from tests.cli.conftest import ROOT, run
+from tests.cli.conftest import run
 from tests.cli.device import ORIN
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def examined(monkeypatch: pytest.MonkeyPatch, here: Installed) -> dict[str, dict[str, str]]:
