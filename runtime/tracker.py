@@ -40,8 +40,8 @@ class Tracker:
         preprocess = engine.manifest.preprocess
         if engine.manifest.task != "tracking" or not isinstance(preprocess, Tracked):
             raise ValueError(
-                f"the engine is for {engine.manifest.task}, expected one for tracking; give one of "
-                "such as trackformer_tiny_shapes"
+                f"the engine is for {engine.manifest.task}, expected one for tracking, "
+                "such as trackformer_tiny_shapes; load its bundle"
             )
         self._engine, self._rules = engine, rules or Rules()
         self._seen_by = engine.manifest

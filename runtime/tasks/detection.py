@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from runtime.drift.detection import METRICS, estimate
 from runtime.preprocess import Batch
-from runtime.tasks.places import in_frames
+from runtime.tasks.places import boxed_entries, in_frames
 from runtime.tasks.scores import check_labels, softmax
 from runtime.tasks.task import Answer, Drift, Entry, Outputs, Prediction, Task
 from runtime.tasks.truths import read_records
@@ -62,12 +62,7 @@ class Detections(Prediction):
 
     def entries(self) -> list[Entry]:
         """Every object with its box."""
-        return [
-            Entry(label, float(score), (float(x0), float(y0), float(x1), float(y1)))
-            for label, score, (x0, y0, x1, y1) in zip(
-                self.labels, self.scores, self.boxes, strict=True
-            )
-        ]
+        return boxed_entries(self.labels, self.scores, self.boxes)
 
     def as_json(self) -> dict[str, Any]:
         """Every object; boxes are left, top, right, bottom in pixels."""

@@ -15,7 +15,7 @@ from runtime.drift.instances import METRICS, estimate
 from runtime.geometry import Size
 from runtime.preprocess import Batch
 from runtime.tasks.cutouts import Cutout, paste
-from runtime.tasks.places import beyond_frames
+from runtime.tasks.places import beyond_frames, boxed_entries
 from runtime.tasks.run_lengths import from_runs, to_runs
 from runtime.tasks.scores import check_labels
 from runtime.tasks.task import Answer, Corners, Drift, Entry, Outputs, Prediction, Task
@@ -87,12 +87,7 @@ class Instances(Prediction):
 
     def entries(self) -> list[Entry]:
         """Every instance with its box."""
-        return [
-            Entry(label, float(score), (float(x0), float(y0), float(x1), float(y1)))
-            for label, score, (x0, y0, x1, y1) in zip(
-                self.labels, self.scores, self.boxes, strict=True
-            )
-        ]
+        return boxed_entries(self.labels, self.scores, self.boxes)
 
     def as_json(self) -> dict[str, Any]:
         """Every instance; boxes are left, top, right, bottom in pixels, masks as in COCO's RLE."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.tasks.task import Corners
+from runtime.tasks.task import Corners, Entry
 
 
 def in_frames(
@@ -37,3 +37,15 @@ def beyond_frames(
     start, extent = region[..., :2], region[..., 2:] - region[..., :2]
     sides = np.array([(width, height) for height, width in frame_sizes], np.float32)[:, None]
     return np.asarray((points - start) / extent * sides, np.float32)
+
+
+def boxed_entries(
+    labels: Sequence[str], scores: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]
+) -> list[Entry]:
+    """An entry for each of M things with its box, (M, 4) in pixels of the frame."""
+    return [
+        Entry(label, score, (x0, y0, x1, y1))
+        for label, score, (x0, y0, x1, y1) in zip(
+            labels, scores.tolist(), boxes.tolist(), strict=True
+        )
+    ]

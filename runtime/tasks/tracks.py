@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.tasks.places import in_frames
+from runtime.tasks.places import boxed_entries, in_frames
 from runtime.tasks.scores import check_labels, softmax
 from runtime.tasks.task import Corners, Entry, Outputs, Prediction
 from runtime.track_queries import corners_of
@@ -39,12 +39,8 @@ class Tracks(Prediction):
 
     def entries(self) -> list[Entry]:
         """Every object with its box; the label has its id too."""
-        return [
-            Entry(f"{label} {number}", float(score), (float(x0), float(y0), float(x1), float(y1)))
-            for number, label, score, (x0, y0, x1, y1) in zip(
-                self.ids.tolist(), self.labels, self.scores, self.boxes, strict=True
-            )
-        ]
+        names = [f"{label} {n}" for n, label in zip(self.ids.tolist(), self.labels, strict=True)]
+        return boxed_entries(names, self.scores, self.boxes)
 
     def as_json(self) -> dict[str, Any]:
         """Every object; boxes are left, top, right, bottom in pixels."""
