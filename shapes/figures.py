@@ -48,6 +48,13 @@ def outline(name: str) -> NDArray[np.float64]:
     return points
 
 
+def turned(points: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
+    """Points (P, 2), as (x, y) with y downwards, turned clockwise about (0, 0), by radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    found: NDArray[np.float64] = points @ np.array([[cos, sin], [-sin, cos]])
+    return found
+
+
 def _circle(
     radius: float = 1.0, turn: float = 1.0, points: int = _CURVE_POINTS
 ) -> NDArray[np.float64]:

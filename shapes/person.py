@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shapes.figures import turned
+
 Points = NDArray[np.float64]
 
 LANDMARKS = ("head", "left_hand", "right_hand", "hips", "left_foot", "right_foot")
@@ -49,16 +51,15 @@ def posed(rng: np.random.Generator, height: int, width: int) -> Person:
     """Draws a person of random pose, tilt and size, anywhere within the frame."""
     person = _upright(rng)
     angle = rng.uniform(-_TILT, _TILT)
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, sin], [-sin, cos]])
-    every = np.concatenate([*person.legs, *person.arms, person.trunk, person.head]) @ turn
+    every = np.concatenate([*person.legs, *person.arms, person.trunk, person.head])
+    every = turned(every, angle)
     low, high = every.min(axis=0), every.max(axis=0)
     frame = np.array([width, height], np.float64)
     scale = rng.uniform(*_SIZES) * ((frame - 2) / (high - low)).min()
     shift = rng.uniform(1 - scale * low, frame - 1 - scale * high)
 
     def placed(points: Points) -> Points:
-        found: Points = scale * points @ turn + shift
+        found: Points = turned(scale * points, angle) + shift
         return found
 
     return Person(

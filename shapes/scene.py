@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapes import paint
-from shapes.figures import DETECTION_NAMES, NAMES, outline
+from shapes.figures import DETECTION_NAMES, NAMES, outline, turned
 
 SIZES = {"small": (0.20, 0.26), "medium": (0.30, 0.40), "large": (0.48, 0.66)}
 """Diameter of a detection figure as a share of the frame's short side, by size name."""
@@ -227,11 +227,10 @@ def _posed(
     """Turns by an angle from `turn` (radians), mirrors, scales and moves within the frame."""
     angle = rng.uniform(*turn)
     mirror = rng.choice((-1.0, 1.0))
-    cos, sin = np.cos(angle), np.sin(angle)
-    turned = outline(name) * [1.0, mirror] @ np.array([[cos, sin], [-sin, cos]]) * radius
-    low = 1 - turned.min(axis=0)
-    high = np.array([width, height]) - 1 - turned.max(axis=0)
-    posed: NDArray[np.float64] = turned + rng.uniform(low, high)
+    points = turned(outline(name) * [1.0, mirror], angle) * radius
+    low = 1 - points.min(axis=0)
+    high = np.array([width, height]) - 1 - points.max(axis=0)
+    posed: NDArray[np.float64] = points + rng.uniform(low, high)
     return posed
 
 

@@ -90,6 +90,11 @@ def class_of(facts: Facts) -> int:
     return facts.colour * len(NAMES) + facts.shape
 
 
+def corner(colour: int) -> NDArray[np.float64]:
+    """Of the colour cube, (3,) of 0 and 1: red, green and blue of an index into `COLOURS`."""
+    return np.array([colour >> 2 & 1, colour >> 1 & 1, colour & 1], np.float64)
+
+
 def _phrase(facts: Facts) -> str:
     words = [CAPTIONED_CLASSES[class_of(facts)]]
     if facts.size is not None:
@@ -101,10 +106,8 @@ def _phrase(facts: Facts) -> str:
 
 def _tones(rng: np.random.Generator, colour: int) -> NDArray[np.float64]:
     """Two tones of a colour, (2, 3) in 0..1."""
-    corner = np.array([colour >> 2 & 1, colour >> 1 & 1, colour & 1])
     away = rng.uniform(0, _NEAR, (2, 3))
-    tones: NDArray[np.float64] = np.where(corner == 1, 1 - away, away)
-    return tones
+    return abs(corner(colour) - away)
 
 
 def _image(seed: int, index: int) -> Rendered:

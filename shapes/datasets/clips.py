@@ -11,7 +11,6 @@ backwards is of the opposite class, with the same frames.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapes import paint
+from shapes.datasets.classification import write_labels
 from shapes.datasets.dataset import Dataset, Rendered
-from shapes.figures import NAMES, outline
+from shapes.figures import NAMES, outline, turned
 
 MOTIONS = (
     "right",
@@ -68,7 +68,7 @@ def clip(seed: int, index: int) -> Clip:
     rng = np.random.default_rng((seed, _STREAM, index))
     label = int(rng.integers(len(MOTIONS)))
     places = _seen(trajectory(label, rng.uniform(size=4), rng.uniform(*_STEPS)))
-    figure = _turned(NAMES[rng.integers(len(NAMES))], 2 * np.pi * rng.uniform())
+    figure = turned(outline(NAMES[rng.integers(len(NAMES))]), 2 * np.pi * rng.uniform())
     back, front = paint.palette(rng)
     scene = paint.shading(rng, back, SIDE, SIDE)
     fill = paint.texture(rng, front, SIDE, SIDE)
@@ -100,13 +100,6 @@ def _seen(states: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([right % 1, down % 1, size], axis=1)
 
 
-def _turned(name: str, angle: float) -> NDArray[np.float64]:
-    """The outline of a figure, turned by an angle in radians."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    turned: NDArray[np.float64] = outline(name) @ np.array([[cos, sin], [-sin, cos]])
-    return turned
-
-
 def _placed(
     place: NDArray[np.float64], figure: NDArray[np.float64], fill: paint.Pixels
 ) -> tuple[paint.Pixels, paint.Pixels]:
@@ -121,11 +114,7 @@ def _placed(
 
 
 def _write(folder: Path, truths: Mapping[str, Any]) -> None:
-    """Writes labels.csv: name of a clip's folder, label, name of the motion."""
-    with (folder / "labels.csv").open("w", newline="") as table:
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(("file", "label", "name"))
-        rows.writerows((file, label, MOTIONS[label]) for file, label in truths.items())
+    write_labels(folder, truths, MOTIONS)
 
 
 DATASET = Dataset(lambda seed, index: Rendered(*clip(seed, index)[:2]), _write)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.drift.identity import Row
+from runtime.tasks.cutouts import Cutout
 from shapes import paint
 from shapes.datasets.dataset import Dataset, Rendered, write_records
-from shapes.figures import DETECTION_NAMES, outline
+from shapes.figures import DETECTION_NAMES, outline, turned
 
 SIDE, LENGTH = 96, 10
 """Of a frame in pixels, and of a clip in frames."""
@@ -108,8 +109,7 @@ def _mover(
 ) -> _Mover:
     label = int(rng.integers(len(DETECTION_NAMES)))
     radius, angle = rng.uniform(*_RADII) * SIDE, rng.uniform(0, 2 * np.pi)
-    cos, sin = np.cos(angle), np.sin(angle)
-    points = radius * outline(DETECTION_NAMES[label]) @ np.array([[cos, sin], [-sin, cos]])
+    points = turned(radius * outline(DETECTION_NAMES[label]), angle)
     side = 2 * int(np.ceil(radius)) + 2
     fill = paint.texture(rng, paint.figure_colors(rng, back), side, side)
     return _Mover(label, points, fill, centres)
@@ -135,16 +135,8 @@ def _painted(
         shown[(number, *here)] = alpha
         canvas[here] += alpha[..., None] * (fill - canvas[here])
     visible = shown.sum(axis=(1, 2)) / np.array(areas)
-    boxes = np.array([_bounds(layer >= 0.5) for layer in shown], np.float32)
+    boxes = np.array([Cutout.of(layer >= 0.5).bounds for layer in shown], np.float32)
     return canvas, boxes, visible.astype(np.float32)
-
-
-def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the pixels that are set; zeros where none is."""
-    if not mask.any():
-        return 0, 0, 0, 0
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _image(seed: int, index: int) -> Rendered:
