@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.matching import iou
+from runtime.drift.overlap import iou
+from runtime.tasks.places import corners_of
 from runtime.tasks.scores import softmax
 from runtime.tasks.task import Outputs
 
@@ -122,12 +123,6 @@ def scores_of(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """The highest probability of a class, of logits (..., C + 1) with "no object" last; or NaN."""
     with np.errstate(invalid="ignore"):  # of infinity less infinity
         return np.asarray(softmax(logits)[..., :-1].max(axis=-1))
-
-
-def corners_of(boxes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Centres and sides (..., 4) to left, top, right, bottom."""
-    centres, sides = boxes[..., :2].astype(np.float32), boxes[..., 2:].astype(np.float32)
-    return np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
 
 
 def _apart(corners: npt.NDArray[np.float32], overlap: float) -> npt.NDArray[np.int64]:

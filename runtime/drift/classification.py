@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.bootstrap import MIN_IMAGES, bootstrap_mean
 from runtime.drift.intervals import Interval, paired_difference, wilson
-from runtime.drift.metric import DROP, Estimate, Metric, check_finite
+from runtime.drift.metric import DROP, Estimate, Metric, check_finite, mean
 
 Logits = npt.NDArray[np.float32]
 
@@ -53,8 +52,7 @@ def top1_agreement(reference: Logits, candidate: Logits) -> Estimate:
 def logit_cosine(reference: Logits, candidate: Logits, *, seed: int = 0) -> Estimate:
     """The mean over images (N, classes) of the cosine between logits, with a bootstrap interval.
 
-    An image whose candidate logits are not all finite has cosine 0. Below `MIN_IMAGES` the
-    interval is everything that a cosine can be.
+    An image whose candidate logits are not all finite has cosine 0.
     """
     finite = _finite_images(candidate)
     left = reference.astype(np.float64)
@@ -65,9 +63,7 @@ def logit_cosine(reference: Logits, candidate: Logits, *, seed: int = 0) -> Esti
     same = finite & (np.abs(left - right).max(1) == 0)
     cosines = np.where(norms > 0, products / np.where(norms > 0, norms, 1.0), same)
     cosines = np.clip(cosines, -1.0, 1.0)
-    if len(cosines) < MIN_IMAGES:
-        return float(cosines.mean()), METRICS["logit_cosine"].bounds
-    return float(cosines.mean()), bootstrap_mean(cosines, seed=seed)
+    return mean(cosines, METRICS["logit_cosine"], seed)
 
 
 def top1_accuracy_drop(

@@ -11,10 +11,8 @@ import numpy.typing as npt
 
 from runtime.drift.average_precision import average_precision, mean_overlap
 from runtime.drift.matching import Boxes, match
-from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped, check_finite
-
-REFERENCE_SCORE = 0.5
-"""The reference's detections of at least this score are the ground truth of ap*_vs_reference."""
+from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped
+from runtime.drift.sure import check_reference, sure
 
 METRICS = {
     "ap50_vs_reference": Metric("AP50 against PyTorch's boxes", True),
@@ -35,17 +33,15 @@ class _Confident:
 
     @classmethod
     def of(cls, found: Boxes) -> _Confident:
-        sure = np.asarray(found.scores) >= REFERENCE_SCORE
-        return cls(found.boxes[sure], found.scores[sure], found.indices[sure])
+        chosen = sure(found)
+        return cls(found.boxes[chosen], found.scores[chosen], found.indices[chosen])
 
 
 def estimate(
     reference: Sequence[Boxes], candidate: Sequence[Boxes], labels: Any, seed: int
 ) -> dict[str, Estimate]:
     """See `metric.Estimator`; labels are `Boxes` too, whose scores are not read."""
-    for name in ("boxes", "scores"):
-        values = [np.ravel(getattr(found, name)).sum(keepdims=True) for found in reference]
-        check_finite(f"reference {name}", np.stack(values))
+    check_reference(reference)
     found = match(candidate, [_Confident.of(image) for image in reference])
     labelled = None if labels is None else (match(reference, labels), match(candidate, labels))
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.assignment import assign
-from runtime.drift.matching import iou
+from runtime.drift.overlap import sound_iou
 
 _SAME = 0.5  # least IoU
 
@@ -92,9 +92,7 @@ def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.fl
 
 def _overlap(truth: Row, found: Row) -> npt.NDArray[np.float64]:
     """IoU (true, found), 0 where it is too little, or a box not finite."""
-    boxes = np.nan_to_num(found.boxes.astype(np.float64), posinf=0.0, neginf=0.0)
-    broken = ~np.isfinite(found.boxes).all(axis=1)
-    overlap = np.where(broken, 0.0, iou(truth.boxes, boxes))
+    overlap = sound_iou(found.boxes, truth.boxes).T
     return np.where(overlap >= _SAME, overlap, 0.0)
 
 

@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from runtime.drift.average_precision import average_precision, mean_overlap
 from runtime.drift.matching import Boxes, ClassMatches, match
-from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped, check_finite
+from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped
+from runtime.drift.sure import check_reference, sure
 from runtime.tasks.cutouts import Cutout, mask_iou
-
-REFERENCE_SCORE = 0.5
-"""The reference's instances of at least this score are what the engine has to find."""
 
 METRICS = {
     "mask_ap50_vs_reference": Metric("Mask AP50 against PyTorch's instances", True),
@@ -48,9 +46,9 @@ class _Confident:
 
     @classmethod
     def of(cls, found: Masked) -> _Confident:
-        sure = np.flatnonzero(np.asarray(found.scores) >= REFERENCE_SCORE)
-        masks = [found.masks[index] for index in sure.tolist()]
-        return cls(found.boxes[sure], found.scores[sure], found.indices[sure], masks)
+        chosen = sure(found)
+        masks = [found.masks[index] for index in chosen.tolist()]
+        return cls(found.boxes[chosen], found.scores[chosen], found.indices[chosen], masks)
 
 
 def mask_overlap(found: Masked, truth: Masked) -> npt.NDArray[np.float64]:
@@ -62,9 +60,7 @@ def estimate(
     reference: Sequence[Masked], candidate: Sequence[Masked], labels: Any, seed: int
 ) -> dict[str, Estimate]:
     """See `metric.Estimator`; labels are `Masked` too, whose scores are not read."""
-    for name in ("boxes", "scores"):
-        values = [np.ravel(getattr(found, name)).sum(keepdims=True) for found in reference]
-        check_finite(f"reference {name}", np.stack(values))
+    check_reference(reference)
     masks, boxes = _matches(candidate, [_Confident.of(image) for image in reference])
     before = None if labels is None else _matches(reference, labels)
     after = None if labels is None else _matches(candidate, labels)

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime.drift.overlap import sound_iou
+
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """IoU 0.50, 0.55 ... 0.95."""
 
@@ -57,24 +59,9 @@ class ClassMatches:
     truths: npt.NDArray[np.int64]
 
 
-def iou(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Intersection over union of boxes (A, 4) and (B, 4), x0 y0 x1 y1: (A, B); 0 without area."""
-    a, b = left.astype(np.float64)[:, None], right.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.clip(sides, 0, None).prod(-1)
-    areas = [np.clip(box[..., 2:] - box[..., :2], 0, None).prod(-1) for box in (a, b)]
-    union = areas[0] + areas[1] - shared
-    overlap: npt.NDArray[np.float64] = np.where(
-        union > 0, shared / np.where(union > 0, union, 1), 0.0
-    )
-    return overlap
-
-
 def box_overlap(found: Boxes, truth: Boxes) -> npt.NDArray[np.float64]:
     """IoU of the boxes of one image; a box that is not finite overlaps nothing."""
-    boxes = np.asarray(found.boxes)
-    sound = np.isfinite(boxes).all(1, keepdims=True)
-    return iou(np.where(sound, boxes, 0.0), np.asarray(truth.boxes))
+    return sound_iou(np.asarray(found.boxes), np.asarray(truth.boxes))
 
 
 def match(

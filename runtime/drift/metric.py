@@ -9,7 +9,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.bootstrap import MIN_IMAGES, percentile_interval, resample_counts
+from runtime.drift.bootstrap import (
+    MIN_IMAGES,
+    bootstrap_mean,
+    percentile_interval,
+    resample_counts,
+)
 from runtime.drift.intervals import Interval
 
 SHARE = Interval(0.0, 1.0)
@@ -86,6 +91,12 @@ def bootstrapped(
         )
         for name, value in values.items()
     }
+
+
+def mean(values: npt.NDArray[Any], metric: Metric, seed: int) -> Estimate:
+    """The mean over images (N,), with its bootstrap interval; the bounds where these are few."""
+    few = len(values) < MIN_IMAGES
+    return float(values.mean()), metric.bounds if few else bootstrap_mean(values, seed=seed)
 
 
 def check_finite(name: str, values: npt.NDArray[Any]) -> None:

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.bootstrap import MIN_IMAGES, bootstrap_mean
 from runtime.drift.classification import logit_cosine
 from runtime.drift.intervals import Interval
-from runtime.drift.metric import Estimate, Metric, check_finite
+from runtime.drift.metric import Estimate, Metric, check_finite, mean
 
 MOST_NATS = 100.0
 """What a pixel counts of which the model says nothing finite, or something yet less probable."""
@@ -56,16 +55,11 @@ def estimate(
     pairs = list(zip(reference, candidate, strict=True))
     shares = np.array([np.mean(a.tokens == b.tokens) for a, b in pairs])
     found = {
-        "token_agreement": _mean("token_agreement", shares, seed),
-        "nll_difference": _mean("nll_difference", np.minimum(nats, MOST_NATS), seed),
+        "token_agreement": mean(shares, METRICS["token_agreement"], seed),
+        "nll_difference": mean(np.minimum(nats, MOST_NATS), METRICS["nll_difference"], seed),
         "feature_cosine": logit_cosine(features[0], features[1], seed=seed),
     }
     if all(len(answer.completion) for answer in (*reference, *candidate)):
         shares = np.array([np.mean(a.completion == b.completion) for a, b in pairs])
-        found["completion_agreement"] = _mean("completion_agreement", shares, seed)
+        found["completion_agreement"] = mean(shares, METRICS["completion_agreement"], seed)
     return found
-
-
-def _mean(name: str, values: npt.NDArray[np.float64], seed: int) -> Estimate:
-    few = len(values) < MIN_IMAGES
-    return float(values.mean()), METRICS[name].bounds if few else bootstrap_mean(values, seed=seed)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.bootstrap import MIN_IMAGES, bootstrap_mean
 from runtime.drift.intervals import Interval
-from runtime.drift.metric import Estimate, Metric, check_finite
+from runtime.drift.metric import Estimate, Metric, check_finite, mean
 
 Image = npt.NDArray[Any]
 
@@ -55,13 +54,7 @@ def estimate(
     values = {"psnr_vs_reference": _each(reference, candidate)}
     if labels is not None:
         values["psnr_drop"] = _each(labels, reference) - _each(labels, candidate)
-    return {
-        name: (
-            float(found.mean()),
-            METRICS[name].bounds if len(found) < MIN_IMAGES else bootstrap_mean(found, seed=seed),
-        )
-        for name, found in values.items()
-    }
+    return {name: mean(found, METRICS[name], seed) for name, found in values.items()}
 
 
 def _each(truths: Sequence[Image], found: Sequence[Image]) -> npt.NDArray[np.float64]:

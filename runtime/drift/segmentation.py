@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.drift.bootstrap import MIN_IMAGES, bootstrap_mean
-from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped
+from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped, mean
 
 ClassMap = npt.NDArray[Any]
 Counts = npt.NDArray[np.float64]
@@ -111,12 +110,9 @@ def estimate(
             rows["miou_drop"] = mean_iou(labelled[0], counts) - mean_iou(labelled[1], counts)
         return rows
 
-    images = len(reference)
     shares = against_reference.both.sum(axis=1) / against_reference.truth.sum(axis=1)
-    bounds = METRICS["pixel_agreement"].bounds
-    interval = bounds if images < MIN_IMAGES else bootstrap_mean(shares, seed=seed)
-    return bootstrapped(statistics, images, METRICS, seed) | {
-        "pixel_agreement": (float(shares.mean()), interval)
+    return bootstrapped(statistics, len(reference), METRICS, seed) | {
+        "pixel_agreement": mean(shares, METRICS["pixel_agreement"], seed)
     }
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.batch import WHOLE, Batch
 from runtime.drift.detection import METRICS, estimate
-from runtime.preprocess import Batch
-from runtime.tasks.places import boxed_entries, in_frames
+from runtime.tasks.places import boxed_entries, corners_of, in_frames
 from runtime.tasks.scores import check_labels, softmax
 from runtime.tasks.task import Answer, Drift, Entry, Outputs, Prediction, Task
 from runtime.tasks.truths import read_records
 
-_WHOLE = (0.0, 0.0, 1.0, 1.0)  # a frame that covers its image
 # Detections below this score change no average precision worth naming (COCO keeps 100 a frame).
 _LEAST_SCORE = 0.05
 
@@ -92,7 +91,7 @@ def detect(
         labels: one name per class.
         threshold: the least score of an object that is kept.
         regions: left, top, right, bottom of each frame in 0..1 of its image, as
-            `runtime.preprocess.Batch` has them; without, every frame covers its image.
+            `runtime.batch.Batch` has them; without, every frame covers its image.
 
     Raises:
         EngineError: the labels are not one per class.
@@ -101,7 +100,8 @@ def detect(
     probabilities = softmax(logits)[..., :-1]
     indices, scores = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
     # All frames together, as each call of NumPy takes longer than its work for one frame.
-    placed = in_frames(_corners(boxes), frame_sizes, regions or [_WHOLE] * len(frame_sizes))
+    corners = corners_of(boxes).reshape(len(boxes), -1, 2)
+    placed = in_frames(corners, frame_sizes, regions or [WHOLE] * len(frame_sizes))
     placed = placed.reshape(boxes.shape)
     orders = np.argsort(-scores, axis=-1, kind="stable")
     counts = np.count_nonzero(scores >= threshold, axis=-1)
@@ -118,13 +118,6 @@ def detect(
             )
         )
     return found
-
-
-def _corners(boxes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Centres and sides (N, queries, 4) to two corners each, (N, 2 queries, 2)."""
-    centres, sides = boxes[..., :2].astype(np.float32), boxes[..., 2:].astype(np.float32)
-    corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
-    return corners.reshape(len(boxes), -1, 2)
 
 
 def read_boxes(folder: Path) -> dict[str, Any]:

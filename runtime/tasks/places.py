@@ -39,6 +39,12 @@ def beyond_frames(
     return np.asarray((points - start) / extent * sides, np.float32)
 
 
+def corners_of(boxes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Centres and sides (..., 4) to left, top, right, bottom, in whatever unit they are."""
+    centres, sides = boxes[..., :2].astype(np.float32), boxes[..., 2:].astype(np.float32)
+    return np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+
+
 def boxed_entries(
     labels: Sequence[str], scores: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]
 ) -> list[Entry]:

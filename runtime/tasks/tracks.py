@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.tasks.places import boxed_entries, in_frames
+from runtime.tasks.places import boxed_entries, corners_of, in_frames
 from runtime.tasks.scores import check_labels, softmax
 from runtime.tasks.task import Corners, Entry, Outputs, Prediction
-from runtime.track_queries import corners_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.drift.detection import average_precision, mean_overlap
-from runtime.drift.matching import THRESHOLDS, iou, match
+from runtime.drift.matching import THRESHOLDS, match
+from runtime.drift.overlap import iou
 
 
 @dataclass

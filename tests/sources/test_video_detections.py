@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime import Engine
-from runtime.drift.matching import iou
+from runtime.drift.overlap import iou
 from runtime.sources import open_source
 from tests.sources.clips import moving_figures, write_h264, write_with_opencv
 
