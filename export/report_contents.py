@@ -17,8 +17,8 @@ from export.outcome import Built
 from export.precision_choice import Searched
 from export.request import Request
 from export.typed import Typed
+from runtime.batch import Batch
 from runtime.drift.formats import to_json
-from runtime.preprocess import Batch
 from runtime.tasks import Answer, Entry, find_task
 
 _EXAMPLES = 6

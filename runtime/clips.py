@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.batch import Batch, Prepared
-from runtime.pixels import frame_size
+from runtime.pixels import frame_size, noise
 from runtime.preparation import Preparation
-from runtime.preprocess import Preprocess
+from runtime.preprocess import Preprocess, check_nested
 
 Clip = npt.NDArray[np.uint8]
 _LONGEST = 1 << 12  # frames of what a model is given
@@ -41,10 +41,7 @@ class Clips(Preparation):
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.frames, Preprocess):
-            raise TypeError(
-                f"preprocess.frames is {self.frames!r}; give the preprocessing of a frame"
-            )
+        check_nested(self.frames)
         if self.frames.pad or self.frames.resize == "tiles":
             raise ValueError(
                 f"preprocess.frames has resize {self.frames.resize!r} and pad {self.frames.pad}; "
@@ -71,8 +68,7 @@ class Clips(Preparation):
     @property
     def example(self) -> Clip:
         """See `Preparation`."""
-        shape = (self.length, *self.frames.image_size, 3)
-        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        return noise(self.length, *self.frames.image_size, 3)
 
     def check(self, items: Sequence[Any], pixels: str) -> None:
         """Check that everything in a sequence is a clip: frames of one size in one array.

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.batch import Batch, Prepared
-from runtime.pixels import Frame, check_frames
-from runtime.preparation import Preparation
+from runtime.pixels import Frame, check_frames, noise
+from runtime.preparation import Preparation, check_fields
 from runtime.preprocess import Preprocess
 
 _LARGEST_SIDE = 256  # in pixels; every pixel attends to all before it
@@ -63,10 +63,7 @@ class Colours(Preparation):
     def from_dict(cls, record: Mapping[str, Any]) -> Colours:
         """See `Preparation`."""
         known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(str(key) for key in record if key not in known)
-        if unknown or "size" not in record:
-            found = f"has {', '.join(unknown)}" if unknown else "lacks size"
-            raise ValueError(f"preprocess of colours {found}; it knows {', '.join(known)}")
+        check_fields(cls.kind, record, known, needed="size")
         return cls(**record)
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,8 +86,7 @@ class Colours(Preparation):
     @property
     def example(self) -> Frame:
         """See `Preparation`."""
-        shape = (self.size, self.size, 3)
-        return np.random.default_rng(0).integers(0, _WHITE + 1, shape, dtype=np.uint8)
+        return noise(self.size, self.size, 3)
 
     def check(self, items: Sequence[Any], pixels: str) -> None:
         """Check that everything in a sequence is a frame; see `runtime.pixels.check_frames`."""

@@ -30,6 +30,11 @@ _LINES_OF_BT601 = 576
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)
 
 
+def noise(*shape: int) -> Frame:
+    """Frames to trace or to time with: uint8 of that shape, the same in every call."""
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
 def check_frames(frames: Sequence[Any], pixels: str) -> None:
     """Check that everything in a sequence is a frame.
 

@@ -85,6 +85,18 @@ class Preparation(abc.ABC):
         return self
 
 
+def check_fields(kind: str, record: Mapping[str, Any], known: Sequence[str], needed: str) -> None:
+    """Check that a record has no other fields than `known`, and the one that is needed.
+
+    Raises:
+        ValueError: it is otherwise.
+    """
+    unknown = sorted(str(key) for key in record if key not in known)
+    if unknown or needed not in record:
+        found = f"has {', '.join(unknown)}" if unknown else f"lacks {needed}"
+        raise ValueError(f"preprocess of {kind} {found}; it knows {', '.join(known)}")
+
+
 def read_preparation(record: Any) -> Preparation:
     """The preparation of a record.
 

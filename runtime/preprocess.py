@@ -14,11 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.batch import Batch as Batch
-from runtime.batch import Prepared as Prepared
+from runtime.batch import Batch, Prepared
 from runtime.geometry import Placement, Size, cropped, keep_aspect, letterboxed
 from runtime.pixels import Frame as Frame
-from runtime.pixels import check_frames, frame_size, planes_of, rgb_of
+from runtime.pixels import check_frames, frame_size, noise, planes_of, rgb_of
 from runtime.preparation import Preparation
 from runtime.resampling import resized
 from runtime.tiles import cut
@@ -161,8 +160,7 @@ class Preprocess(Preparation):
     @property
     def example(self) -> Frame:
         """See `Preparation`."""
-        shape = (*self.image_size, 3)
-        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        return noise(*self.image_size, 3)
 
     def check(self, items: Sequence[Any], pixels: str) -> None:
         """Check that everything in a sequence is a frame; see `runtime.pixels.check_frames`."""
@@ -257,6 +255,12 @@ class Preprocess(Preparation):
         mean, std = (np.asarray(v, np.float64).reshape(3, 1, 1) for v in (self.mean, self.std))
         np.multiply(values, (1 / (255 * std)).astype(np.float32), out=values)
         np.subtract(values, (mean / std).astype(np.float32), out=values)
+
+
+def check_nested(frames: Any) -> None:
+    """Refuses what is no preprocessing of frames, where another kind has one; `TypeError`."""
+    if not isinstance(frames, Preprocess):
+        raise TypeError(f"preprocess.frames is {frames!r}; give the preprocessing of a frame")
 
 
 def _triple(name: str, value: Any) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.batch import WHOLE, Batch, Prepared
-from runtime.preparation import Preparation
+from runtime.preparation import Preparation, check_fields
 
 Item = Mapping[str, npt.NDArray[Any]]
 _MOST = 1 << 28  # elements of an input of one item
@@ -54,10 +54,7 @@ class Tensors(Preparation):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Tensors:
         """See `Preparation`."""
-        unknown = sorted(str(key) for key in record if key not in ("shapes", "integers"))
-        if unknown or "shapes" not in record:
-            found = f"has {', '.join(unknown)}" if unknown else "lacks shapes"
-            raise ValueError(f"preprocess of tensors {found}; it knows shapes, integers")
+        check_fields(cls.kind, record, ("shapes", "integers"), needed="shapes")
         return cls(**record)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,13 +76,11 @@ class Tensors(Preparation):
     def check(self, items: Sequence[Any], pixels: str) -> None:
         """See `Preparation`."""
         for item in items:
-            self.prepare(item, pixels)
+            self._check(item)
 
     def prepare(self, item: Item, pixels: str = "RGB") -> Prepared:
         """The arrays of one item at their full lengths, in an array of one object."""
-        if not isinstance(item, Mapping) or item.keys() != self.shapes.keys():
-            found = sorted(item) if isinstance(item, Mapping) else type(item).__name__
-            raise TypeError(f"an item is {found}; give arrays for {', '.join(self.shapes)}")
+        self._check(item)
         whole = np.empty(1, object)
         whole[0] = {name: self._lengthened(name, array) for name, array in item.items()}
         return Prepared(whole, (0, 0), (WHOLE,))
@@ -99,13 +94,23 @@ class Tensors(Preparation):
         count = len(items)
         return Batch(inputs, [(0, 0)] * count, [WHOLE] * count, [1] * count)
 
-    def _lengthened(self, name: str, array: Any) -> npt.NDArray[Any]:
+    def _check(self, item: Any) -> None:
+        if not isinstance(item, Mapping) or item.keys() != self.shapes.keys():
+            found = sorted(item) if isinstance(item, Mapping) else type(item).__name__
+            raise TypeError(f"an item is {found}; give arrays for {', '.join(self.shapes)}")
+        for name, array in item.items():
+            self._check_array(name, array)
+
+    def _check_array(self, name: str, array: Any) -> None:
         shape, dtype = self.shapes[name], _INTEGERS if name in self.integers else "float32"
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
             found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"{name} is {found}; give a numpy array of {dtype}")
         if array.ndim != len(shape) or any(a > b for a, b in zip(array.shape, shape, strict=True)):
             raise ValueError(f"{name} has shape {array.shape}; give at most {shape}")
+
+    def _lengthened(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        shape = self.shapes[name]
         missing = [(0, b - a) for a, b in zip(array.shape, shape, strict=True)]
         return np.pad(array, missing) if missing else array
 

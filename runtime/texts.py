@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.batch import WHOLE, Batch, Prepared
 from runtime.bpe import Bpe
-from runtime.preparation import Preparation
+from runtime.preparation import Preparation, check_fields
 
 _LONGEST = 1 << 12  # tokens that a model may read; CLIP's reads 77
 _MOST_CHARACTERS = 2000  # of a text; merging a word takes the square of its length
@@ -48,10 +48,7 @@ class Texts(Preparation):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Texts:
         """See `Preparation`."""
-        unknown = sorted(str(key) for key in record if key not in ("merges", "length"))
-        if unknown or "merges" not in record:
-            found = f"has {', '.join(unknown)}" if unknown else "lacks merges"
-            raise ValueError(f"preprocess of texts {found}; it knows merges, length")
+        check_fields(cls.kind, record, ("merges", "length"), needed="merges")
         return cls(**record)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.batch import Batch, Prepared
+from runtime.batch import WHOLE, Batch, Prepared
 from runtime.pixels import Frame, frame_size
 from runtime.preparation import Preparation
-from runtime.preprocess import Preprocess
+from runtime.preprocess import Preprocess, check_nested
 
 _MOST = 1 << 20  # numbers of a frame's track queries
 
@@ -50,10 +50,7 @@ class Tracked(Preparation):
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if not isinstance(self.frames, Preprocess):
-            raise TypeError(
-                f"preprocess.frames is {self.frames!r}; give the preprocessing of a frame"
-            )
+        check_nested(self.frames)
         fixed = self.frames.resize in ("exact", "letterbox") or self.frames.crop is not None
         if self.frames.pad or not fixed:
             raise ValueError(
@@ -117,7 +114,7 @@ class Tracked(Preparation):
             ValueError: no item, or frames of different sizes.
         """
         rows: list[_Image] = [row for one in prepared for row in one.images]
-        images = [Prepared(row.image[None], (0, 0), ((0.0, 0.0, 1.0, 1.0),)) for row in rows]
+        images = [Prepared(row.image[None], (0, 0), (WHOLE,)) for row in rows]
         inputs = self.frames.collate(images).inputs
         inputs["track_queries"] = np.stack([row.queries for row in rows])
         inputs["track_mask"] = np.stack([row.mask for row in rows])

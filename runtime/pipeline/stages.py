@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
 
+from runtime.batch import Batch, Prepared
 from runtime.model import Model
 from runtime.observer import Observer
 from runtime.pipeline.channel import Channel
 from runtime.pipeline.result import Result
 from runtime.pipeline.waiting import Waiting
-from runtime.preprocess import Batch, Prepared
 from runtime.sources.reader import Captured
 from runtime.tasks import Prediction
 

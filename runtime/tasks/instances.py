@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.batch import Batch
 from runtime.drift.instances import METRICS, estimate
 from runtime.geometry import Size
-from runtime.preprocess import Batch
 from runtime.tasks.cutouts import Cutout, paste
 from runtime.tasks.places import beyond_frames, boxed_entries
 from runtime.tasks.run_lengths import from_runs, to_runs
@@ -133,7 +133,7 @@ def find(
             right, bottom in 0..1 of the image; `masks` (N, Q, m, m), logits of the boxes' pixels.
         frame_sizes: (height, width) in pixels of each original frame.
         labels: one name per class.
-        regions: what each frame covers of its image, as `runtime.preprocess.Batch` has them.
+        regions: what each frame covers of its image, as `runtime.batch.Batch` has them.
         threshold: the least score of an instance that is kept; one that is not finite is not.
 
     Raises:

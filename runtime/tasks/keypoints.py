@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.batch import Batch
 from runtime.drift.keypoints import METRICS, Pose, estimate
-from runtime.preprocess import Batch
 from runtime.tasks.dependency import Dependency
 from runtime.tasks.peaks import peaks
 from runtime.tasks.places import in_frames

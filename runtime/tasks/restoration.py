@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.batch import Batch
 from runtime.drift.restoration import METRICS, WHITE, estimate
 from runtime.images import IMAGE_SUFFIXES, read_image
 from runtime.pixels import Frame
-from runtime.preprocess import Batch
 from runtime.tasks.task import Answer, Drift, Entry, Outputs, Prediction, Task, answers_of
 from runtime.tiles import stitch
 

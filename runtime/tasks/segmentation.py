@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.batch import Batch
 from runtime.drift.segmentation import METRICS, estimate, no_class
 from runtime.errors import EngineError
 from runtime.geometry import Size
 from runtime.images import IMAGE_SUFFIXES, decoded
-from runtime.preprocess import Batch
 from runtime.tasks.class_maps import ClassMap, class_map
 from runtime.tasks.scores import check_labels
 from runtime.tasks.task import Answer, Corners, Drift, Entry, Outputs, Prediction, Task
@@ -82,7 +82,7 @@ def segment(
         logits: of a map that covers the image.
         frame_sizes: (height, width) in pixels of each original frame.
         labels: one name per class.
-        regions: what each frame covers of its image, as `runtime.preprocess.Batch` has them.
+        regions: what each frame covers of its image, as `runtime.batch.Batch` has them.
 
     Raises:
         EngineError: the labels are not one per class.

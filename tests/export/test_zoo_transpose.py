@@ -19,7 +19,7 @@ from export.zoo import find_family
 from export.zoo.deconvolution import SubPixelDeconvolution
 from export.zoo.transpose import TransPose, TransPoseConfig
 from export.zoo.transpose_encoder import EncoderLayer, sine_positions
-from runtime.preprocess import Batch
+from runtime.batch import Batch
 from runtime.tasks import find_task
 from runtime.tasks.keypoints import Keypoints
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime import Preprocess
-from runtime.preprocess import Prepared
+from runtime.batch import Prepared
 
 Picture = NDArray[np.uint8]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.batch import Batch
 from runtime.errors import EngineError
-from runtime.preprocess import Batch, Preprocess
+from runtime.preprocess import Preprocess
 from runtime.tasks import Answer, find_task
 from runtime.tasks.keypoints import STRIDE, Keypoints, read_points
 from runtime.tasks.peaks import peaks

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from runtime import Engine, EngineError, Pipeline, Preprocess
-from runtime.preprocess import Batch
+from runtime.batch import Batch
 from runtime.sources import Source
 from runtime.tasks import find_task
 from runtime.tasks.restoration import Restoration, read_clean
