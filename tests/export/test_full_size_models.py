@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,16 @@ import pytest
 from export.answers import torch_run
 from export.lowering.cpu import lowered
 from export.parts import of_part
-from export.spec import ROOT, ModelSpec, find_model, load_models
+from export.spec import ModelSpec, find_model, load_models
 from export.to_onnx import example_inputs, onnx_from_module
 from export.weights import Reference, load_reference
 from runtime.images import ImageSet
 from runtime.pieces import in_pieces
 from runtime.tasks import find_task
+from tests.assets import asset
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ASSETS = Path(os.environ.get("VITRINE_ASSETS", ROOT.parent / "shared" / "assets"))
 # ONNX files end at 2 GiB.
 MOST_PARAMETERS = 500_000_000
 FULL_SIZE = [
@@ -37,10 +36,7 @@ GRAPHS = [
 
 
 def frames_of(folder: str, count: int) -> list[Any]:
-    path = ASSETS / "images" / folder
-    if not path.is_dir():
-        pytest.skip(f"no {path}; set VITRINE_ASSETS")
-    files = iter(ImageSet(path))
+    files = iter(ImageSet(asset(f"images/{folder}")))
     return [frame for _, (_, frame) in zip(range(count), files, strict=False)]
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,22 +12,22 @@ from safetensors.numpy import load_file
 
 from export.pipeline import build
 from export.request import Request
-from export.spec import ROOT, ModelSpec
+from export.spec import ModelSpec
 from runtime import Engine
 from runtime.tasks.pixels import Pixels
+from tests.assets import asset
 
 pytest.importorskip("onnxruntime")
 
-ASSETS = Path(os.environ.get("VITRINE_ASSETS", ROOT.parent / "shared" / "assets"))
-WEIGHTS = ASSETS / "weights" / "igpt_xxs_mnist.safetensors"
-DIGITS = ASSETS / "images" / "mnist-t10k-images-idx3-ubyte.gz"
+WEIGHTS = "weights/igpt_xxs_mnist.safetensors"
+DIGITS = "images/mnist-t10k-images-idx3-ubyte.gz"
 HEADER, SIDE, MEASURED = 16, 28, 64  # bytes, pixels, images
 pytestmark = [pytest.mark.assets, pytest.mark.slow]
 
 
 def spec() -> ModelSpec:
     """Architecture as its authors describe it; the palette is in the file."""
-    centroids = load_file(WEIGHTS)["centroids"].astype(float) * 255
+    centroids = load_file(asset(WEIGHTS))["centroids"].astype(float) * 255
     return ModelSpec(
         name="igpt_xxs_mnist",
         family="imagegpt",
@@ -52,7 +50,7 @@ def spec() -> ModelSpec:
 
 def digits() -> list[np.ndarray]:
     """The first images of the test set as frames."""
-    with gzip.open(DIGITS) as file:
+    with gzip.open(asset(DIGITS)) as file:
         data = file.read(HEADER + MEASURED * SIDE * SIDE)
     grey = np.frombuffer(data, np.uint8, offset=HEADER).reshape(MEASURED, SIDE, SIDE)
     return [np.repeat(image[..., None], 3, axis=2) for image in grey]
@@ -60,14 +58,11 @@ def digits() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    for file in (WEIGHTS, DIGITS):
-        if not file.is_file():
-            pytest.skip(f"no {file}; set VITRINE_ASSETS")
     folder = tmp_path_factory.mktemp("digits")
     for index, frame in enumerate(digits()[:4]):
         Image.fromarray(frame).save(folder / f"{index}.png")
     request = Request(
-        spec=spec(), precision="fp32", weights=str(WEIGHTS), calibration=folder,
+        spec=spec(), precision="fp32", weights=str(asset(WEIGHTS)), calibration=folder,
         out=tmp_path_factory.mktemp("built"),
     )  # fmt: skip
     with Engine.load(build(request, lambda line: None).bundle) as engine:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from export.answers import Runner, torch_run
 from export.samples import Sample
-from export.spec import ROOT, find_model, load_models
+from export.spec import find_model, load_models
 from export.weights import load_reference
 from runtime.drift.restoration import psnr
 from runtime.images import read_image
 from runtime.tasks.restoration import grey_levels
 from runtime.tasks.task import Graph
+from tests.assets import asset
 
-ASSETS = Path(os.environ.get("VITRINE_ASSETS", ROOT.parent / "shared" / "assets"))
-PHOTOGRAPH = ASSETS / "images" / "set5" / "HR" / "butterfly.png"
 SIDE = 192
 # Columns at which a tile begins or ends. All are whole patches of three pixels from each other:
 # a tile that begins elsewhere cuts other patches, and restores a little differently throughout.
@@ -29,10 +26,9 @@ EDGES = {0: range(48, SIDE, 48), 12: sorted({*range(36, 150, 36), *range(48, 160
 @pytest.mark.assets
 @pytest.mark.parametrize("task", ["denoise30", "x2"])
 def test_a_photograph_has_no_seams(task: str) -> None:
-    if not PHOTOGRAPH.is_file():
-        pytest.skip(f"no {PHOTOGRAPH}; set VITRINE_ASSETS")
+    photograph = asset("images/set5/HR/butterfly.png")
     reference = load_reference(find_model(f"ipt_{task}_tiny_shapes", load_models()))
-    frame = read_image(PHOTOGRAPH)[:SIDE, :SIDE]
+    frame = read_image(photograph)[:SIDE, :SIDE]
     run = torch_run(reference.module, ("restored",))
 
     def restored(overlap: int) -> np.ndarray:

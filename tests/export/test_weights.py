@@ -15,13 +15,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TINY
 from tiny_specs import spec_of
 
-from export import spec as spec_module
 from export import weight_files
 from export.spec import ModelSpec, SpecError, find_model, load_models
 from export.weights import WeightsError, load_reference
 from export.zoo import find_family
-
-ASSETS = Path(os.environ.get("VITRINE_ASSETS", spec_module.ROOT.parent / "shared" / "assets"))
+from tests.assets import asset
 
 
 def refusal(weights: Path | str | None, spec: ModelSpec | None = None) -> str:
@@ -231,9 +229,7 @@ def test_half_precision_weights_become_float32(
 
 @pytest.mark.assets
 def test_real_vit_tiny_reproduces_its_logits() -> None:
-    file = ASSETS / "weights" / "vit_tiny_patch16_224.augreg.safetensors"
-    if not file.is_file():
-        pytest.skip(f"no {file}; set VITRINE_ASSETS")
+    file = asset("weights/vit_tiny_patch16_224.augreg.safetensors")
     recorded = load_file(file.with_name("vit_tiny_patch16_224.augreg.refio.safetensors"))
     found = load_reference(find_model("vit_ti_16", load_models()), str(file))
     assert found.source["naming"] == "timm"
