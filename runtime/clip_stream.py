@@ -48,8 +48,8 @@ class ClipStream:
         preprocess = engine.manifest.preprocess
         if not isinstance(preprocess, Clips):
             raise ValueError(
-                f"the engine takes {preprocess.kind}, expected clips; give one of such as "
-                "vtn_tiny_shapes"
+                f"the engine takes {preprocess.kind}, expected clips; give one that does, "
+                "such as that of vtn_tiny_shapes"
             )
         self._engine, self._stride = engine, stride
         self._seen_by = engine.part("frame")

@@ -191,13 +191,15 @@ class Engine(Closing):
     def part(self, name: str) -> Engine:
         """A further engine of the model, such as the text encoder beside that of images.
 
-        It is loaded, as this one was, when first asked for, and closed with this one or when that
-        is reloaded.
+        Loaded, as this one was, when first asked for; closed with it, or when it is reloaded.
 
         Raises:
             ValueError: the engine is closed.
             EngineError: the bundle has no such part, or as `load`.
         """
+        # What is there does not wait for probes: a stream asks at every frame.
+        if loaded := self._parts.loaded(self._in_use.get().bundle, name):
+            return loaded
         with self._changing:
             return self._parts.get(self._in_use.get().bundle, name)
 

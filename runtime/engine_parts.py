@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +26,17 @@ def graph_of(engine: Engine) -> Graph:
 
 
 class Parts:
-    """The parts of whatever bundle is in use, from any thread."""
+    """The parts of whatever bundle is in use; its owner lets one thread at a time change them."""
 
     def __init__(self, load: Callable[[Path, str], Engine]) -> None:
         """Args: load: a part's folder and the sha256 of its manifest -> its engine."""
         self._load = load
-        self._loaded: dict[str, Engine] = {}
-        self._lock = threading.Lock()
+        self._loaded: dict[str, tuple[str, Engine]] = {}
+
+    def loaded(self, bundle: Bundle, name: str) -> Engine | None:
+        """The engine of a part where it is loaded already, at any time."""
+        expected, engine = self._loaded.get(name, (None, None))
+        return engine if expected == bundle.manifest.parts.get(name) else None
 
     def get(self, bundle: Bundle, name: str) -> Engine:
         """The engine of a part; `EngineError` when the bundle has none of that name."""
@@ -41,13 +44,12 @@ class Parts:
         if expected is None:
             known = ", ".join(bundle.manifest.parts) or "none"
             raise EngineError(f"found no part {name!r} of {bundle.path}; it has {known}")
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(bundle.path / name, expected)
-            return self._loaded[name]
+        if name not in self._loaded:
+            self._loaded[name] = expected, self._load(bundle.path / name, expected)
+        return self._loaded[name][1]
 
     def close(self) -> None:
         """Close those that were loaded; they are loaded anew when they are asked for again."""
-        with self._lock:
-            while self._loaded:
-                self._loaded.popitem()[1].close()
+        while self._loaded:
+            _, (_, engine) = self._loaded.popitem()
+            engine.close()

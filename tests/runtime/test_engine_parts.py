@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from runtime import Engine, EngineError
+from runtime import Engine, EngineError, loading
 from runtime.bundle import open_bundle, open_parts
 from runtime.engine_parts import graph_of
 from tests.runtime.bundles import CLASSIFIER, solid, write_bundle
@@ -43,6 +45,31 @@ def test_a_part_is_an_engine_of_its_own(whole: Path) -> None:
         assert part.proof is not None
     with pytest.raises(ValueError, match="closed"):
         part([solid(1, 2, 3)])
+
+
+def test_a_part_that_is_there_waits_for_no_probes(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probing, done = threading.Event(), threading.Event()
+    with Engine.load(whole) as engine:
+        part = engine.part("text")
+        proved = engine.proof
+
+        def slowly(*_: object) -> object:
+            probing.set()
+            assert done.wait(30)
+            return proved
+
+        monkeypatch.setattr(loading, "prove", slowly)
+        with ThreadPoolExecutor() as pool:
+            verifying = pool.submit(engine.verify)
+            assert probing.wait(30)
+            asked = pool.submit(engine.part, "text")
+            try:
+                assert asked.result(timeout=10) is part
+            finally:
+                done.set()
+            verifying.result()
 
 
 def test_an_unknown_part(whole: Path) -> None:
