@@ -54,13 +54,13 @@ class Runner:
         """Runs samples through, eight at a time (two where a batch is padded)."""
         found: list[Answer] = []
         preprocess, whole = self.graph.preprocess, find_task(self.task).whole
+        answer = whole and whole({MAIN: self.graph, **self.parts}, self.labels)
         step = 2 if preprocess.pad else 8
         for start in range(0, len(samples), step):
             batch = preprocess([sample.read() for sample in samples[start : start + step]])
             outputs = in_pieces(self.graph.run, batch.inputs, step)
-            if whole is not None:
-                graphs = {MAIN: self.graph, **self.parts}
-                outputs = whole(outputs, batch, graphs, self.labels)
+            if answer is not None:
+                outputs = answer(outputs, batch)
             found += answers_of({name: np.array(v) for name, v in outputs.items()}, batch)
         return found
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+HIDDEN = -1e4
+"""Added to the score of what must not be seen: nothing is left of it, in float16 either."""
 # Swin's own additive mask value: large against any score, small enough for float16.
 MASKED = -100.0
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.agreement import expected_agreement
-from export.answers import Run, Runner, comparable, torch_run, truths
-from export.parts import torch_parts
+from export.answers import Run, comparable, truths
+from export.parts import torch_runner
 from export.samples import Sample
 from export.spec import ModelSpec
 from export.views import VIEWS, with_views
@@ -20,7 +20,6 @@ from export.weights import Reference
 from runtime.drift.limits import metric_named
 from runtime.drift.measure import measure
 from runtime.tasks import Answer
-from runtime.tasks.task import Graph
 
 _AGREEMENT = "top1_agreement"
 
@@ -70,9 +69,7 @@ class Judge:
         self._views = VIEWS if _AGREEMENT in limits else 1
         self._samples = with_views(samples) if self._views > 1 else list(samples)
         self._labels = truths(samples)
-        run = torch_run(spec.exported.main(reference.module), spec.exported.outputs)
-        graph, parts = Graph(run, reference.preprocess), torch_parts(spec, reference)
-        self._runner = Runner(spec.task, graph, parts, reference.labels)
+        self._runner = torch_runner(spec, reference)
         self._theirs = self._runner.answers(self._samples)
 
     def of(self, *runs: Run) -> tuple[Figure, ...]:

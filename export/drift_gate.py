@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.answers import Runner, comparable, torch_run, truths
-from export.parts import of_part, samples_of_part, torch_parts
+from export.answers import comparable, truths
+from export.parts import of_part, samples_of_part, torch_runner
 from export.samples import Sample, split
 from export.spec import ModelSpec, find_model, load_models
 from export.weights import Reference, load_reference
@@ -20,7 +20,6 @@ from runtime.engine_parts import graph_of
 from runtime.images import ImageSet, read_image, read_labels
 from runtime.manifest import Manifest
 from runtime.tasks import find_task
-from runtime.tasks.task import Graph
 
 Say = Callable[[str], None]
 
@@ -59,9 +58,8 @@ def measure_bundle(
             samples = samples_of_part(spec, reference, samples)
             reference = of_part(spec, reference)
         say(f"running PyTorch on {len(samples)} images")
-        run = torch_run(spec.exported.main(reference.module), spec.exported.outputs)
-        parts, graph = torch_parts(spec, reference), Graph(run, manifest.preprocess)
-        runner = Runner(manifest.task, graph, parts, manifest.labels)
+        as_built = replace(reference, preprocess=manifest.preprocess, labels=manifest.labels)
+        runner = torch_runner(spec, as_built)
         theirs = runner.answers(samples)
         say(f"running {manifest.engine.backend} on {len(samples)} images")
         ours = replace(

@@ -15,7 +15,7 @@ from engines.candidates import Candidate, Probe
 from engines.kit import Evidence
 from engines.refusal import faster_float
 from engines.targets import Target
-from export.answers import Runner, SingleImages, comparable, torch_run, truths
+from export.answers import Runner, SingleImages, comparable, truths
 from export.bundle_contents import (
     PROBES,
     describe,
@@ -28,7 +28,7 @@ from export.device_kit import KIT_PROBES, kit_of
 from export.engine_choice import Choice, for_device, measured
 from export.fallbacks import find_fallbacks
 from export.outcome import Built
-from export.parts import torch_parts
+from export.parts import torch_runner
 from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
 from export.request import Request
@@ -80,7 +80,8 @@ def build_graph(job: Job, parts: Mapping[str, Built] | None = None) -> Built:
     portable = onnx_from_module(reference.module, family, example_inputs(reference.preprocess))
     images = replace(images, calibration=_with_state(job, images.calibration))
     found = typed_graphs(request, portable, reference, images, job.target, job.say)
-    run = torch_run(family.main(reference.module), family.outputs)
+    runner = torch_runner(spec, reference)
+    run = runner.graph.run
     if job.target.gpu is None:
         probe = _probe(images, reference, run, spec.task)
         choice = measured(request, found, job.target, probe, writer, job.say)
@@ -90,8 +91,6 @@ def build_graph(job: Job, parts: Mapping[str, Built] | None = None) -> Built:
     kept, (backend, faithful) = choice.kept, choice.session
     measured_name = f"the {kept.precision} graph as written" if choice.graphs else kept.name
     job.say(f"measuring drift of {measured_name} on {len(images.held_out)} images")
-    graph = Graph(run, reference.preprocess)
-    runner = Runner(spec.task, graph, torch_parts(spec, reference), reference.labels)
     probes = PROBES if job.target.gpu is None else KIT_PROBES
     probed = _with_state(job, images.held_out[:probes])[:probes]
     golden = write_golden(writer, reference, probed, run)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from export.answers import torch_run
+from export.answers import Runner, torch_run
 from export.samples import Sample
 from export.spec import ROOT, ModelSpec
 from export.weights import Reference
@@ -42,11 +42,15 @@ def samples_of_part(
     return spec.whole.exported.parts[spec.part].samples(reference, samples)
 
 
-def torch_parts(spec: ModelSpec, reference: Reference) -> dict[str, Graph]:
-    """Every part of a model in PyTorch, by name."""
-    found = {}
+def torch_runner(spec: ModelSpec, reference: Reference) -> Runner:
+    """The model, or one of its parts, in PyTorch."""
+    parts = {}
     for name in spec.parts:
         part = spec.of_part(name)
-        run = torch_run(part.exported.main(reference.module), part.exported.outputs)
-        found[name] = Graph(run, of_part(part, reference).preprocess)
-    return found
+        parts[name] = _graph(part, of_part(part, reference))
+    return Runner(spec.task, _graph(spec, reference), parts, reference.labels)
+
+
+def _graph(spec: ModelSpec, reference: Reference) -> Graph:
+    run = torch_run(spec.exported.main(reference.module), spec.exported.outputs)
+    return Graph(run, reference.preprocess)

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
-from export.attention import fused_attention
+from export.attention import HIDDEN, fused_attention
 
 NAME = "vitrine"
-# Large against any attention score, and representable in float16 (finfo.min of float32 is not).
-_PADDED = -1e4
 
 
 def _attention(
@@ -38,7 +36,7 @@ def _padding_bias(*, attention_mask: Tensor | None, dtype: torch.dtype, **_: Any
     """(B, Nk) mask, non-zero where there is an image, as an additive bias (B, 1, 1, Nk)."""
     if attention_mask is None:
         return None
-    return (1.0 - attention_mask.to(dtype))[:, None, None, :] * _PADDED
+    return (1.0 - attention_mask.to(dtype))[:, None, None, :] * HIDDEN
 
 
 def use_fused_attention(model: nn.Module) -> None:

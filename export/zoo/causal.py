@@ -12,10 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from export.attention import HIDDEN
 from export.zoo.mixing import Mix
-
-HIDDEN = -1e4
-"""Added to the score of what must not be seen: nothing is left of it, in float16 either."""
 
 
 class CausalAttention(nn.Module):

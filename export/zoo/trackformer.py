@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from transformers import DetrConfig, DetrForObjectDetection
 
+from export.attention import HIDDEN
 from export.zoo import detr
 from export.zoo.family import Family
 from export.zoo.reference import OwnModule
 from export.zoo.trackformer_samples import with_tracks
-
-_ABSENT = -1e4  # large against any attention score, and representable in float16
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class TrackFormer(DetrForObjectDetection):  # type: ignore[misc]
         present = torch.cat([track_mask, objects], dim=1)
         decoded = self.model.decoder(
             inputs_embeds=starts,
-            attention_mask=((1 - present) * _ABSENT)[:, None, None],
+            attention_mask=((1 - present) * HIDDEN)[:, None, None],
             spatial_position_embeddings=positions,
             object_queries_position_embeddings=places,
             encoder_hidden_states=tokens,

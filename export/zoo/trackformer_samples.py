@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from export.answers import torch_run
 from export.samples import Sample
+from runtime.tasks.tracking import TASK
 from runtime.track_queries import State, advance
 
 if TYPE_CHECKING:
@@ -41,15 +42,13 @@ class _Met:
     @cached_property
     def _queries(self) -> Any:
         """What is followed before it, kept as calibration reads a sample many times."""
-        module: Any = self.reference.module
+        run = torch_run(self.reference.module, TASK.outputs)
         preprocess: Any = self.reference.preprocess
         state = State.of(np.zeros((0, preprocess.width), np.float32))
         for frame in self._frames()[:-1]:
             pixels = preprocess([frame]).inputs["pixel_values"]
             inputs = {"pixel_values": pixels, **state.inputs(preprocess.queries)}
-            with torch.inference_mode():
-                found = module(**{name: torch.from_numpy(value) for name, value in inputs.items()})
-            mine = {name: output[0].numpy() for name, output in found.items()}
+            mine = {name: output[0] for name, output in run(inputs).items()}
             state, _ = advance(state, preprocess.queries, mine)
         return state.queries
 

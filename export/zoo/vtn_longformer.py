@@ -11,12 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.attention import fused_attention
+from export.attention import HIDDEN, fused_attention
 from export.zoo.mixing import Mix
 from export.zoo.vtn_config import VtnConfig
-
-# Large against any attention score, and representable in float16.
-_OUTSIDE = -1e4
 
 
 class BandMix(nn.Module):
@@ -56,7 +53,7 @@ class FusedBand(nn.Module):
         super().__init__()
         frame = torch.arange(band.frames)
         far = (frame[:, None] - frame).abs() > band.reach
-        bias = functional.pad(far.float() * _OUTSIDE, (1, 0))
+        bias = functional.pad(far.float() * HIDDEN, (1, 0))
         self.register_buffer("bias", bias[None, None] if far.any() else None, persistent=False)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from runtime.batch import Batch
 from runtime.drift.embeddings import METRICS, Embedded, estimate
 from runtime.pieces import in_pieces
 from runtime.tasks.classification import TASK as CLASSIFICATION
-from runtime.tasks.task import Answer, Drift, Entry, Graph, Outputs, Prediction, Task
+from runtime.tasks.task import Answer, Drift, Entry, Graph, Outputs, Prediction, Task, Whole
 
 PROMPT = "a photo of a {}"
 """Says of which class a picture is (Radford et al. 2021, section 3.1.4)."""
@@ -52,17 +52,18 @@ def _predict(
     return [Embedding(vector, float(scale.item())) for vector, scale in pairs]
 
 
-def _whole(
-    outputs: Outputs, batch: Batch, parts: Mapping[str, Graph], labels: Sequence[str]
-) -> Outputs:
+def _whole(parts: Mapping[str, Graph], labels: Sequence[str]) -> Whole:
     """Adds `logits` (N, classes): zero-shot classification by a prompt for each label."""
     if "text" not in parts or not labels:
-        return outputs
+        return lambda outputs, batch: outputs
     text = parts["text"]
     prompts = text.preprocess([PROMPT.format(label) for label in labels])
     found = in_pieces(text.run, prompts.inputs, _TEXTS)
     weights = found["scale"].astype(np.float32) * found["embeds"].astype(np.float32)
-    return {**outputs, "logits": outputs["embeds"].astype(np.float32) @ weights.T}
+    return lambda outputs, batch: {
+        **outputs,
+        "logits": outputs["embeds"].astype(np.float32) @ weights.T,
+    }
 
 
 def _comparable(answer: Answer, labels: Sequence[str]) -> Embedded:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,16 +89,13 @@ def _predict(
     return [Pixels(*row) for row in zip(nats, tokens, read["features"], strict=True)]
 
 
-def _whole(
-    outputs: Outputs, batch: Batch, parts: Mapping[str, Graph], labels: Sequence[str]
-) -> Outputs:
+def _completed(step: Graph | None, outputs: Outputs, batch: Batch) -> Outputs:
     """What is compared: without logits and cache, which are large, but with a completion."""
     logits, pixels = outputs["logits"], outputs["logits"].shape[1]
     half, completion = pixels // 2, np.empty((len(logits), 0), np.int64)
-    if "step" in parts:
+    if step is not None:
         count = min(_COMPLETED, pixels - half)
-        run = parts["step"].run
-        completion = continued(run, logits[:, half], outputs["cache"], half, count)
+        completion = continued(step.run, logits[:, half], outputs["cache"], half, count)
     return {**_read(outputs, batch), "completion": completion}
 
 
@@ -115,5 +113,5 @@ TASK = Task(
     decisions=lambda outputs: outputs["logits"].argmax(-1),
     read_truths=lambda folder: {},
     drift=Drift(METRICS, estimate),
-    whole=_whole,
+    whole=lambda parts, labels: partial(_completed, parts.get("step")),
 )

@@ -93,6 +93,9 @@ def answers_of(outputs: Outputs, batch: Batch) -> list[Answer]:
     return found
 
 
+Whole = Callable[[Outputs, Batch], Outputs]
+
+
 @dataclass(frozen=True)
 class Drift:
     """How a task's answers are compared; see `runtime.drift.metric`."""
@@ -111,9 +114,9 @@ class Task:
         comparable: a frame's answer and the labels -> what `drift` compares.
         decisions: an image's outputs, without the batch axis -> int64 (M,), what a user would act
             on: two engines that decide alike are as good as each other.
-        whole: where an answer takes more than one run of one graph: the outputs of the main one
-            for a batch, the batch, all graphs by name (`MAIN`, and the parts) and the labels ->
-            all outputs, of which `comparable` is made.
+        whole: where an answer takes more than one run of one graph: all graphs by name (`MAIN`, and
+            the parts) and the labels -> a function from the outputs of the main one for a batch,
+            and the batch, to all outputs, of which `comparable` is made.
         read_truths: a folder -> the truth by file name, in the form that `drift` takes; empty
             where the folder has none.
         drift: the task's metrics.
@@ -125,4 +128,4 @@ class Task:
     decisions: Callable[[Outputs], npt.NDArray[np.int64]]
     read_truths: Callable[[Path], dict[str, Any]]
     drift: Drift
-    whole: Callable[[Outputs, Batch, Mapping[str, Graph], Sequence[str]], Outputs] | None = None
+    whole: Callable[[Mapping[str, Graph], Sequence[str]], Whole] | None = None

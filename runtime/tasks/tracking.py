@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def _true_rows(record: Mapping[str, Any]) -> tuple[Row, ...]:
 def _predict(
     outputs: Outputs, batch: Batch, labels: Sequence[str], threshold: float
 ) -> list[Prediction]:
-    """Of frames by themselves, whose tracks are numbered from 0; or of what `_whole` gave."""
+    """Of frames by themselves, whose tracks are numbered from 0; or of what `_followed` gave."""
     if "ids" not in outputs:
         if max(batch.counts) > 1:
             raise ValueError(
@@ -66,9 +67,7 @@ def _given(batch: Batch, row: int) -> tuple[State, int]:
     return State.of(batch.inputs["track_queries"][row][mask > 0]), len(mask)
 
 
-def _whole(
-    outputs: Outputs, batch: Batch, graphs: Mapping[str, Graph], labels: Sequence[str]
-) -> Outputs:
+def _followed(graph: Graph, outputs: Outputs, batch: Batch) -> Outputs:
     """What each frame shows when the frames of a clip are given one after another.
 
     Frames at the same place of their clips go together. `ids` says which output is which track.
@@ -88,7 +87,7 @@ def _whole(
             tracks = [states[place].inputs(most) for place in places]
             inputs = {name: np.concatenate([one[name] for one in tracks]) for name in tracks[0]}
             images = {"pixel_values": batch.inputs["pixel_values"][rows]}
-            found = dict(graphs[MAIN].run({**images, **inputs}))
+            found = dict(graph.run({**images, **inputs}))
         logits[rows], boxes[rows] = found["logits"], found["pred_boxes"]
         for index, (place, row) in enumerate(zip(places, rows, strict=True)):
             mine = {name: output[index] for name, output in found.items()}
@@ -115,5 +114,5 @@ TASK = Task(
     decisions=lambda outputs: outputs["logits"].argmax(-1),
     read_truths=read_tracks,
     drift=Drift(METRICS, estimate),
-    whole=_whole,
+    whole=lambda graphs, labels: partial(_followed, graphs[MAIN]),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
+from export.answers import torch_run
 from runtime.drift.identity import compare, idf1, mota
 from runtime.preparation import Preparation
 from runtime.tasks.task import MAIN, Graph, answers_of
@@ -21,18 +21,14 @@ def tracking_scores(model: Any, preprocess: Preparation, seed: int, count: int) 
     """IDF1 and MOTA over all clips together."""
     model.eval()
 
-    def run(inputs: Any) -> dict[str, Any]:
-        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        with torch.inference_mode():
-            return {name: output.numpy() for name, output in model(**tensors).items()}
-
+    graph = Graph(torch_run(model, TASK.outputs), preprocess)
     assert TASK.whole is not None
-    graphs = {MAIN: Graph(run, preprocess)}
+    followed = TASK.whole({MAIN: graph}, DETECTION_NAMES)
     counts = []
     for start in range(0, count, _AT_ONCE):
         clips = [clip(seed, index) for index in range(start, min(start + _AT_ONCE, count))]
         batch = preprocess([one.frames for one in clips])
-        outputs = TASK.whole(run(batch.inputs), batch, graphs, DETECTION_NAMES)
+        outputs = followed(graph.run(batch.inputs), batch)
         for one, answer in zip(clips, answers_of(outputs, batch), strict=True):
             counts.append(compare(truth_of(one), TASK.comparable(answer, DETECTION_NAMES)))
     total = np.array(counts).sum(axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -28,6 +27,7 @@ from runtime.preprocess import Preprocess
 from runtime.tasks import find_task
 from runtime.tasks.task import MAIN, Graph, answers_of
 from runtime.tracked import Tracked
+from tests.assets import asset
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -196,7 +196,6 @@ def _sure(module: TrackFormer) -> nn.Module:
     return built
 
 
-ASSETS = Path(os.environ.get("VITRINE_ASSETS", Path(__file__).parents[3] / "shared" / "assets"))
 FRAMES = 4
 
 
@@ -204,9 +203,7 @@ FRAMES = 4
 @pytest.mark.assets
 def test_a_real_clip_through_the_full_size_model() -> None:
     """The first four frames of the crossing, with random weights: none fails, ids are unique."""
-    folder = ASSETS / "images" / "video_crossing"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is missing")
+    folder = asset("images/video_crossing")
     record = find_model("trackformer_r50", load_models())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -226,7 +223,7 @@ def test_a_real_clip_through_the_full_size_model() -> None:
 
     assert task.whole is not None
     graphs = {MAIN: Graph(run, reference.preprocess)}
-    outputs = task.whole(run(batch.inputs), batch, graphs, record.labels)
+    outputs = task.whole(graphs, record.labels)(run(batch.inputs), batch)
     (answer,) = answers_of(outputs, batch)
     rows = task.comparable(answer, record.labels)
     assert len(rows) == FRAMES

@@ -65,7 +65,7 @@ def test_logits_are_scaled_cosines_to_a_prompt_of_each_label() -> None:
     labels = ["red circle", "blue star", "green t shape"]
     assert TASK.whole is not None
     tower = TextTower(labels)
-    found = TASK.whole({"embeds": IMAGES}, BATCH, {"text": Graph(tower, texts())}, labels)
+    found = TASK.whole({"text": Graph(tower, texts())}, labels)({"embeds": IMAGES}, BATCH)
     # Products with the axes: exact but for float32.
     np.testing.assert_allclose(found["logits"], [[10, 0, 0], [0, 6, 8]], rtol=1e-6)
     assert found["embeds"] is IMAGES
@@ -76,7 +76,7 @@ def test_many_labels_are_embedded_eight_at_a_time() -> None:
     labels = [f"red circle {n}" for n in range(19)]
     assert TASK.whole is not None
     tower = TextTower(labels)
-    found = TASK.whole({"embeds": IMAGES}, BATCH, {"text": Graph(tower, texts())}, labels)
+    found = TASK.whole({"text": Graph(tower, texts())}, labels)({"embeds": IMAGES}, BATCH)
     assert found["logits"].shape == (2, 19)
     assert tower.counts == [8, 8, 3]
     np.testing.assert_allclose(found["logits"][0, :4], [10, 0, 0, 10], rtol=1e-6)
@@ -87,7 +87,7 @@ def test_without_labels_or_text_tower_there_are_no_logits(labels: list[str]) -> 
     assert TASK.whole is not None
     parts = {} if labels else {"text": Graph(TextTower(["cat"]), texts())}
     outputs: Outputs = {"embeds": IMAGES}
-    assert TASK.whole(outputs, BATCH, parts, labels) == outputs
+    assert TASK.whole(parts, labels)(outputs, BATCH) == outputs
 
 
 def test_what_drift_compares_has_logits_where_there_are_some() -> None:

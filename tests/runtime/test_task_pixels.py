@@ -79,7 +79,7 @@ def greedy(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_what_is_compared_is_small_and_has_a_completion() -> None:
     assert TASK.whole is not None
     found = outputs()
-    made = TASK.whole(found, BATCH, {"step": Graph(greedy, COLOURS)}, ())
+    made = TASK.whole({"step": Graph(greedy, COLOURS)}, ())(found, BATCH)
     assert "cache" not in made and "logits" not in made
     start = found["logits"][:, N // 2].argmax(-1)
     expected = (start[:, None] + np.arange(N // 2)) % V
@@ -97,13 +97,13 @@ def test_what_is_compared_is_small_and_has_a_completion() -> None:
 
 def test_without_the_other_graph_nothing_is_completed() -> None:
     assert TASK.whole is not None
-    assert TASK.whole(outputs(), BATCH, {}, ())["completion"].shape == (COUNT, 0)
+    assert TASK.whole({}, ())(outputs(), BATCH)["completion"].shape == (COUNT, 0)
 
 
 def test_logits_that_are_not_finite_have_no_token() -> None:
     assert TASK.whole is not None
     found = outputs()
     found["logits"][1, 3, 2] = np.nan
-    made = TASK.whole(found, BATCH, {}, ())
+    made = TASK.whole({}, ())(found, BATCH)
     assert made["tokens"][1, 3] == -1 and (made["tokens"] >= 0).sum() == COUNT * N - 1
     assert np.isnan(made["nats"][1, 3]) and np.isfinite(made["nats"]).sum() == COUNT * N - 1

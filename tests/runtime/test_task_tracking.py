@@ -71,7 +71,7 @@ def followed(frames: np.ndarray) -> list[list[tuple[int, str]]]:
 def answered(*items: Any) -> list[Any]:
     assert TASK.whole is not None
     batch = PREPROCESS(items)
-    return answers_of(TASK.whole(model(batch.inputs), batch, GRAPHS, LABELS), batch)
+    return answers_of(TASK.whole(GRAPHS, LABELS)(model(batch.inputs), batch), batch)
 
 
 def test_clips_of_a_batch_are_followed_each_by_itself() -> None:
