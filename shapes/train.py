@@ -72,7 +72,7 @@ RECIPES = {
         images=6000, steps=400, batch=16, rate=4e-4, decay=0.05, warmup=30
     ),
     "ipt_denoise30_tiny_shapes": Recipe(
-        images=3000, steps=12_000, batch=8, rate=2e-3, decay=1e-4, warmup=100
+        images=3000, steps=10_000, batch=8, rate=2e-3, decay=1e-4, warmup=100
     ),
     "istr_tiny_shapes": Recipe(images=4000, steps=600, batch=32, rate=6e-4, decay=1e-4, warmup=30),
     "clip_tiny_shapes": Recipe(
