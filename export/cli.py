@@ -70,7 +70,7 @@ app.command()(verify)
 @app.command()
 def run(
     bundle: Bundle,
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or texts.")],
     threshold: Annotated[float, typer.Option(help="Least score of a detection.")] = 0.5,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep pictures: restored, or of classes.")
@@ -79,11 +79,11 @@ def run(
 ) -> None:
     """Predict what is on images."""
     with user_errors(json):
+        from export.item_files import read_item
         from export.predictions import as_text, save_pictures
         from runtime import Engine
-        from runtime.images import read_image
 
-        frames = [read_image(image) for image in images]
+        frames = [read_item(image) for image in images]
         with Engine.load(bundle) as engine:
             predictions: Sequence[Any] = engine(frames, threshold=threshold)
         named = list(zip(map(str, images), predictions, strict=True))

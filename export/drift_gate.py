@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.answers import comparable, truths
+from export.item_files import read_item, readable_files
 from export.parts import of_part, samples_of_part, torch_runner
 from export.samples import Sample, split
 from export.spec import ModelSpec, find_model, load_models
@@ -17,7 +18,7 @@ from runtime.drift.limits import check_limits
 from runtime.drift.measure import measure
 from runtime.drift.verdict import DriftReport
 from runtime.engine_parts import graph_of
-from runtime.images import ImageSet, read_image, read_labels
+from runtime.images import read_labels
 from runtime.manifest import Manifest
 from runtime.tasks import find_task
 
@@ -100,10 +101,9 @@ def _samples(
     known: Mapping[str, Any] = (
         read_labels(labels) if labels else find_task(spec.whole.task).read_truths(folder)
     )
-    files = ImageSet(folder)
     return [
-        Sample(name, lambda path=folder / name: read_image(path), known.get(name))  # type: ignore[misc]
-        for name, _ in files
+        Sample(path.name, lambda path=path: read_item(path), known.get(path.name))  # type: ignore[misc]
+        for path in readable_files(folder, spec.whole.preprocess.kind)
     ]
 
 

@@ -35,6 +35,7 @@ def build(request: Request, say: Callable[[str], None]) -> Built:
         request.images or spec.calibration.images,
         seed,
         spec.whole.task,
+        spec.whole.preprocess.kind,
     )
     name = f"{spec.name}-{request.precision}-{target.name}"
     name += "" if target.gpu is None else KIT_SUFFIX

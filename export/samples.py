@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from export.item_files import item_files, read_item
 from export.spec import Calibration
 from runtime import EngineError
-from runtime.images import ImageSet, read_image
 from runtime.items import to_arrays
 from runtime.preprocess import Frame
 from runtime.tasks import find_task
@@ -58,7 +58,14 @@ class Split:
     disjoint: bool = True
 
 
-def split(settings: Calibration, folder: Path | None, images: int, seed: int, task: str) -> Split:
+def split(
+    settings: Calibration,
+    folder: Path | None,
+    images: int,
+    seed: int,
+    task: str,
+    kind: str = "frames",
+) -> Split:
     """Chooses the images of a build.
 
     Args:
@@ -68,12 +75,13 @@ def split(settings: Calibration, folder: Path | None, images: int, seed: int, ta
         images: for calibration.
         seed: of the choice.
         task: whose truths are read; a file of another task's may be anybody's.
+        kind: of items that the model takes; see `export.item_files`.
 
     Raises:
         EngineError: no folder and nothing to render, or a folder without usable images.
     """
     if folder is not None:
-        return _from_folder(folder, images, settings.held_out, seed, task)
+        return _from_folder(folder, images, settings.held_out, seed, task, kind)
     if settings.rendered is None:
         raise EngineError(
             "no images: this model has no rendered set, and drift and int8 ranges are measured on "
@@ -109,14 +117,15 @@ class _Held:
 class _File:
     path: Path
 
-    def __call__(self) -> Frame:
-        return read_image(self.path)
+    def __call__(self) -> Any:
+        return read_item(self.path)
 
 
-def _from_folder(folder: Path, images: int, held_out: int, seed: int, task: str) -> Split:
+def _from_folder(
+    folder: Path, images: int, held_out: int, seed: int, task: str, kind: str
+) -> Split:
     labels = find_task(task).read_truths(folder)
-    files = ImageSet(folder)
-    paths = list(files.paths)
+    paths = list(item_files(folder, kind))
     random.Random(seed).shuffle(paths)
     good: list[Sample] = []
     skipped: dict[str, str] = {}
@@ -124,7 +133,7 @@ def _from_folder(folder: Path, images: int, held_out: int, seed: int, task: str)
         if len(good) == images + held_out:
             break
         try:
-            read_image(path)
+            read_item(path)
         except EngineError as error:
             skipped[path.name] = str(error)
             continue

@@ -13,7 +13,7 @@ from runtime.batch import WHOLE, Batch, Prepared
 from runtime.preparation import Preparation, check_fields
 
 Item = Mapping[str, npt.NDArray[Any]]
-_MOST = 1 << 28  # elements of an input of one item
+_MOST = 1 << 30  # elements of an input of one item
 _INTEGERS = "int64"
 
 

@@ -1,7 +1,7 @@
 """Writes rendered images to a folder: `python -m shapes.render DIR --task detection`.
 
-PNG files, of a clip a folder of them, and the truth about them as the task reads it: labels.csv,
-boxes.json and others.
+PNG files, of a clip a folder of them, of a text a text file, and the truth about them as the task
+reads it: labels.csv, boxes.json and others.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from shapes.datasets import DATASETS, Dataset
@@ -39,21 +37,25 @@ def write(folder: Path, dataset: Dataset, seed: int, images: int) -> None:
     """Writes images and their truths into an existing folder."""
     truths: dict[str, Any] = {}
     for index in range(images):
-        frame, truth = dataset.image(seed, index)
-        name = f"{index:06d}" if frame.ndim == 4 else f"{index:06d}.png"
-        _save(folder / name, frame)
-        truths[name] = truth
+        item, truth = dataset.image(seed, index)
+        truths[_save(folder, f"{index:06d}", item)] = truth
     dataset.write(folder, truths)
 
 
-def _save(path: Path, frame: NDArray[np.uint8]) -> None:
-    """A frame as a PNG file, or a clip as a folder of them."""
-    if frame.ndim == 3:
-        Image.fromarray(frame).save(path)
-        return
-    path.mkdir(exist_ok=True)
-    for number, one in enumerate(frame):
-        Image.fromarray(one).save(path / f"{number:04d}.png")
+def _save(folder: Path, stem: str, item: Any) -> str:
+    """A text as a file, a frame as a PNG file, or a clip as a folder of them; its name."""
+    if isinstance(item, str):
+        name = f"{stem}.txt"
+        (folder / name).write_text(f"{item}\n")
+    elif item.ndim == 3:
+        name = f"{stem}.png"
+        Image.fromarray(item).save(folder / name)
+    else:
+        name = stem
+        (folder / name).mkdir(exist_ok=True)
+        for number, one in enumerate(item):
+            Image.fromarray(one).save(folder / name / f"{number:04d}.png")
+    return name
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from shapes.training import (
     contrastive,
     detection_batches,
     instancer,
+    painter,
     pose,
     restorer,
     segmenter,
@@ -53,6 +54,7 @@ TRAINERS: dict[str, Trainer] = {
     "imagegpt": autoregressor.TRAINER,
     "trackformer": track_batches.TRAINER,
     "vtn": clip_classifier.TRAINER,
+    "dalle": painter.TRAINER,
 }
 """By family."""
 RECIPES = {
@@ -86,6 +88,9 @@ RECIPES = {
     ),
     "vtn_tiny_shapes": Recipe(
         images=12_000, steps=6000, batch=16, rate=1e-3, decay=0.05, warmup=100
+    ),
+    "dalle_tiny_shapes": Recipe(
+        images=16_000, steps=4000, batch=32, rate=2e-3, decay=0.05, warmup=50
     ),
 }
 _SAVE_EVERY = 500  # steps, so that an interrupted run leaves something usable

@@ -23,6 +23,7 @@ FAMILIES = (
     "clip_resnet",
     "imagegpt",
     "trackformer",
+    "dalle",
 )
 """Each is a module of this package with a `FAMILY`."""
 

@@ -16,6 +16,7 @@ TASKS = (
     "embeddings",
     "pixels",
     "tracking",
+    "codes",
 )
 """Each is a module of this package with a `TASK`."""
 

@@ -7,6 +7,7 @@ from shapes.datasets import (
     classification,
     clips,
     detection,
+    drawings,
     instances,
     keypoints,
     restoration,
@@ -24,6 +25,7 @@ DATASETS: dict[str, Dataset] = {
     "instances": instances.DATASET,
     "tracks": tracks.DATASET,
     "clips": clips.DATASET,
+    "drawings": drawings.DATASET,
     **{f"restoration_{kind}": restoration.dataset(kind) for kind in restoration.KINDS},
 }
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class Rendered(NamedTuple):
-    """A frame, uint8 (H, W, 3) RGB, and the truth about it in the form that its task compares."""
+    """What a model is given, and the truth about it in the form that its task compares.
 
-    frame: NDArray[np.uint8]
+    It is a frame, uint8 (H, W, 3) RGB, a clip, uint8 (T, H, W, 3), or a text.
+    """
+
+    frame: Any
     truth: Any
 
 

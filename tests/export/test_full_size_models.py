@@ -25,13 +25,12 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 # ONNX files end at 2 GiB.
 MOST_PARAMETERS = 500_000_000
-FULL_SIZE = [
-    name for name in load_models() if not name.endswith("_tiny_shapes") and name != "imagegpt_l"
-]
+TOO_LARGE = ("imagegpt_l", "imagegpt_l.step", "dalle_12b", "dalle_12b.step")
 GRAPHS = [
     graph
-    for name in FULL_SIZE
-    for graph in (name, *(f"{name}.{part}" for part in load_models()[name].parts))
+    for name, record in load_models().items()
+    for graph in (name, *(f"{name}.{part}" for part in record.parts))
+    if "_tiny_shapes" not in graph and graph not in TOO_LARGE
 ]
 
 
@@ -50,7 +49,10 @@ def items(kind: str, reference: Reference) -> list[Any]:
 
 
 def reference_of(spec: ModelSpec) -> Reference:
-    whole = load_reference(spec.whole, "random")
+    whole = spec.whole
+    if whole.name == "dalle_12b":  # its dVAE, beside a transformer of one narrow layer
+        whole = whole.model_copy(update={"config": {"width": 64, "heads": 1, "layers": 1}})
+    whole = load_reference(whole, "random")
     return of_part(spec, whole) if spec.part else whole
 
 

@@ -45,6 +45,9 @@ def _reached(figures: dict[str, Any]) -> dict[str, float]:
 
 def _tolerance(name: str, stated: float) -> float:
     """By how much a figure may be lower on `IMAGES` other images."""
+    if name == "psnr_db":
+        # Of single drawings it has a standard deviation of 4.0 dB: four of the mean of 200.
+        return 4 * 4.0 / math.sqrt(IMAGES)
     if name.endswith("_db"):
         # Gains of single scenes have a standard deviation of 1.3 dB: four of the mean of 50.
         return 4 * 1.3 / math.sqrt(SCENES)
