@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from export.attention import HIDDEN
 from export.samples import Sample
+from export.spec import find_model, load_models
 from export.to_onnx import onnx_from_module
 from export.weights import Reference
 from export.zoo.dalle import FAMILY, Dalle, DalleStep
@@ -87,8 +88,10 @@ def count(module: torch.nn.Module) -> int:
 
 
 def test_the_full_size_has_the_papers_parameters() -> None:
+    record = find_model("dalle_12b", load_models())
     with torch.device("meta"):
-        module = Dalle(DalleConfig())
+        module = FAMILY.reference.build(record.config)
+    assert isinstance(module, Dalle)
     config = module.config
     # 64 layers of 62 heads of 64; text of 256 tokens, image of 32 x 32 of 8192 codes.
     assert (config.layers, config.heads, config.width) == (64, 62, 62 * 64)
@@ -96,6 +99,12 @@ def test_the_full_size_has_the_papers_parameters() -> None:
     assert round((count(module) - count(module.dvae)) / 1e9, 1) == 12.3
     layer = 12 * config.width**2 + 13 * config.width
     assert count(module.layers) == 64 * layer
+    # The step's inputs are what the whole graph makes, the decoder's what the steps choose.
+    shapes = {
+        name: record.parts[name].preprocess.to_dict()["shapes"] for name in ("step", "decoder")
+    }
+    assert shapes["step"]["cache"] == [2 * 64, 62, config.places, 64]
+    assert shapes["decoder"]["codes"] == [config.images.grid**2]
 
 
 def test_the_full_size_dvae_is_as_large_as_the_published_one() -> None:
