@@ -33,7 +33,7 @@ def main() -> int:
     try:
         for path in draw(arguments):
             print(path)
-    except (EngineError, ValueError, OSError) as error:
+    except (EngineError, ValueError, TypeError, OSError) as error:
         print(f"text_to_image: {error}", file=sys.stderr)
         return 2
     return 0

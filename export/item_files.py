@@ -34,10 +34,21 @@ def item_files(folder: Path, kind: str) -> Sequence[Path]:
 
 
 def readable_files(folder: Path, kind: str) -> Sequence[Path]:
-    """The same without images that do not decode; `EngineError` when none does."""
-    if kind == "texts":
-        return item_files(folder, kind)
-    return [folder / name for name, _ in ImageSet(folder)]
+    """The same without what cannot be read; `EngineError` when nothing can."""
+    if kind != "texts":
+        return [folder / name for name, _ in ImageSet(folder)]
+    found = [path for path in item_files(folder, kind) if _is_text(path)]
+    if not found:
+        raise EngineError(f"none of the texts of {folder} can be read; write them in UTF-8")
+    return found
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        read_item(path)
+    except EngineError:
+        return False
+    return True
 
 
 def read_item(path: Path) -> Any:
@@ -49,7 +60,7 @@ def read_item(path: Path) -> Any:
     if path.suffix != _TEXT:
         return read_image(path)
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(
             f"{path} is not a readable text ({one_line(error)}); write it in UTF-8"

@@ -71,17 +71,34 @@ class ClipStream:
             ValueError, TypeError: not a frame; it leaves the stream as it was.
             EngineError: as `Engine.infer`.
         """
-        looking = self._engine.part("frame")
+        looking, deciding = self._parts()
         if looking is not self._seen_by:  # reloaded: features of two models do not go together
             self.clear()
             self._seen_by = looking
+        try:
+            return self._push(looking, deciding, frame, pixels)
+        except ValueError:
+            if self._engine.part("frame") is looking:
+                raise
+        return self.push(frame, pixels=pixels)  # a reload has closed them in the midst of it
+
+    def _parts(self) -> tuple[Engine, Engine]:
+        """Those that look at frames and that decide, of one bundle."""
+        while True:
+            looking, deciding = (self._engine.part(name) for name in ("frame", "temporal"))
+            if self._engine.part("frame") is looking:
+                return looking, deciding
+
+    def _push(
+        self, looking: Engine, deciding: Engine, frame: Frame, pixels: str
+    ) -> Prediction | None:
         batch = looking.manifest.preprocess([frame], pixels=pixels)
         self._features.append(looking.infer(batch.inputs["pixel_values"])["features"][0])
         self._missing -= 1
         if self._missing:
             return None
         self._missing = self._stride
-        (prediction,) = self._engine.part("temporal")([{"features": np.stack(self._features)}])
+        (prediction,) = deciding([{"features": np.stack(self._features)}])
         return prediction
 
     def clear(self) -> None:

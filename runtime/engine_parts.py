@@ -31,12 +31,12 @@ class Parts:
     def __init__(self, load: Callable[[Path, str], Engine]) -> None:
         """Args: load: a part's folder and the sha256 of its manifest -> its engine."""
         self._load = load
-        self._loaded: dict[str, tuple[str, Engine]] = {}
+        self._loaded: dict[str, tuple[Bundle, Engine]] = {}
 
     def loaded(self, bundle: Bundle, name: str) -> Engine | None:
-        """The engine of a part where it is loaded already, at any time."""
-        expected, engine = self._loaded.get(name, (None, None))
-        return engine if expected == bundle.manifest.parts.get(name) else None
+        """The engine of a part where it is loaded already, of that very bundle, at any time."""
+        whole, engine = self._loaded.get(name, (None, None))
+        return engine if whole is bundle else None
 
     def get(self, bundle: Bundle, name: str) -> Engine:
         """The engine of a part; `EngineError` when the bundle has none of that name."""
@@ -45,11 +45,11 @@ class Parts:
             known = ", ".join(bundle.manifest.parts) or "none"
             raise EngineError(f"found no part {name!r} of {bundle.path}; it has {known}")
         if name not in self._loaded:
-            self._loaded[name] = expected, self._load(bundle.path / name, expected)
+            self._loaded[name] = bundle, self._load(bundle.path / name, expected)
         return self._loaded[name][1]
 
     def close(self) -> None:
         """Close those that were loaded; they are loaded anew when they are asked for again."""
-        while self._loaded:
-            _, (_, engine) = self._loaded.popitem()
+        gone, self._loaded = self._loaded, {}  # none is given away while others are closed
+        for _, engine in gone.values():
             engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from runtime.batch import WHOLE, Batch, Prepared
 from runtime.preparation import Preparation, check_fields
 
 Item = Mapping[str, npt.NDArray[Any]]
-_MOST = 1 << 30  # elements of an input of one item
+_MOST = 1 << 30  # elements of one item; the cache of a DALL·E of 12 billion takes 0.65e9
 _INTEGERS = "int64"
 
 
@@ -45,6 +46,11 @@ class Tensors(Preparation):
             )
         shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
         object.__setattr__(self, "shapes", shapes)
+        if sum(map(math.prod, shapes.values())) > _MOST:
+            raise ValueError(
+                f"preprocess.shapes is of {sum(map(math.prod, shapes.values()))} elements in all; "
+                f"give at most {_MOST}"
+            )
         if not isinstance(self.integers, (list, tuple)) or not set(self.integers) <= set(shapes):
             raise ValueError(
                 f"preprocess.integers is {self.integers!r}; give names among {', '.join(shapes)}"
@@ -118,7 +124,7 @@ class Tensors(Preparation):
 def _shape(name: str, shape: Any) -> tuple[int, ...]:
     if not isinstance(name, str) or not isinstance(shape, (list, tuple)):
         raise TypeError(f"preprocess.shapes.{name} is {shape!r}; give a list of lengths")
-    if not all(type(axis) is int and axis > 0 for axis in shape) or np.prod(shape) > _MOST:
+    if not all(type(axis) is int and axis > 0 for axis in shape) or math.prod(shape) > _MOST:
         raise ValueError(
             f"preprocess.shapes.{name} is {shape!r}; give positive lengths, of {_MOST} elements "
             "at most"

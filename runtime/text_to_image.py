@@ -1,7 +1,7 @@
 """Images of texts, with an engine that knows a text and an image's codes as one sequence (DALL·E).
 
 with Engine.load("engines/built/dalle_tiny_shapes-int8-cpu") as engine:
-    [(frame,)] = generate(engine, ["a photo of a large red star"])
+    [(frame,)] = generate(engine, ["a red star"])
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from runtime.errors import EngineError
 from runtime.generation import Sampling
 from runtime.pixels import Frame
 from runtime.tasks.codes import codes_after
+from runtime.tasks.embeddings import Embedding
 from runtime.tasks.task import Graph
-from runtime.zero_shot import retrieve
+from runtime.zero_shot import embeddings_of, retrieve
 
 if TYPE_CHECKING:
     from runtime.engine import Engine
 
 _AT_ONCE = 8  # images: each has a cache of its own
 _PARTS = ("step", "decoder")
-_WHITE = 255
+_OUTPUTS = ("logits", "cache")
+_COLOURS, _WHITE = 3, 255
 
 
 def generate(
@@ -52,24 +54,33 @@ def generate(
         For each text its candidates, uint8 (H, W, 3) RGB of the size that the decoder draws.
 
     Raises:
-        ValueError, TypeError: no number of candidates, not a text, or one that is too long.
-        EngineError: an engine is of another kind, or a back end fails.
+        ValueError, TypeError: no number of candidates, not a text, one that is too long, or
+            `rank_by` does not embed.
+        EngineError: the engine is of another kind, or a back end fails.
     """
     if type(candidates) is not int or candidates < 1:
         raise ValueError(f"candidates is {candidates!r}; give an integer of at least 1")
     _check(engine)
-    preprocess = engine.manifest.preprocess
+    preprocess, count = engine.manifest.preprocess, len(texts) * candidates
     preprocess.check(texts, "RGB")
     whole, step, decoder = graph_of(engine), *(graph_of(engine.part(name)) for name in _PARTS)
-    wanted = [text for text in texts for _ in range(candidates)]
+    queries = None if rank_by is None else embeddings_of(rank_by.part("text"), texts)
     found: list[Frame] = []
-    for start in range(0, len(wanted), _AT_ONCE):
-        tokens = preprocess(wanted[start : start + _AT_ONCE]).inputs["input_ids"]
-        outputs, numbers = whole.run({"input_ids": tokens}), range(start, start + len(tokens))
-        codes = codes_after(tokens, outputs, step, sampling or Sampling(), numbers)
+    for start in range(0, count, _AT_ONCE):
+        numbers = range(start, min(start + _AT_ONCE, count))
+        owners = np.array(numbers) // candidates  # of which text each image is
+        first, last = int(owners[0]), int(owners[-1])
+        tokens = preprocess(texts[first : last + 1]).inputs["input_ids"]
+        outputs = whole.run({"input_ids": tokens})
+        _check_cache(outputs["cache"], step)
+        rows = owners - first
+        outputs = {name: outputs[name][rows] for name in _OUTPUTS}
+        codes = codes_after(tokens[rows], outputs, step, sampling or Sampling(), numbers)
         found += _frames(decoder, codes)
-    drawn = [found[start : start + candidates] for start in range(0, len(found), candidates)]
-    return drawn if rank_by is None else _ranked(rank_by, texts, drawn)
+    drawn = [found[start : start + candidates] for start in range(0, count, candidates)]
+    if rank_by is None or queries is None:
+        return drawn
+    return [_ranked(rank_by, query, frames) for query, frames in zip(queries, drawn, strict=True)]
 
 
 def reconstruct(engine: Engine, frames: Sequence[Frame], *, pixels: str = "RGB") -> list[Frame]:
@@ -97,32 +108,41 @@ def reconstruct(engine: Engine, frames: Sequence[Frame], *, pixels: str = "RGB")
 
 def _check(engine: Engine) -> None:
     manifest = engine.manifest
-    if manifest.task != "codes" or not {*_PARTS} <= manifest.parts.keys():
+    outputs = [output.name for output in manifest.outputs]
+    if (
+        manifest.task != "codes"
+        or not {*_OUTPUTS} <= {*outputs}
+        or not ({*_PARTS} <= manifest.parts.keys())
+    ):
         raise EngineError(
-            f"{manifest.model} is an engine for {manifest.task}, expected one for codes with the "
-            f"parts {', '.join(_PARTS)}; load a DALL·E's bundle"
+            f"{manifest.model} is an engine for {manifest.task} with outputs {', '.join(outputs)} "
+            f"and parts {', '.join(manifest.parts) or 'none'}; expected codes, with "
+            f"{', '.join(_OUTPUTS)} and {', '.join(_PARTS)}: load a DALL·E's bundle"
+        )
+
+
+def _check_cache(cache: npt.NDArray[Any], step: Graph) -> None:
+    """Refuse a cache that the step does not take, whose length is how many codes are drawn."""
+    taken = step.preprocess.to_dict().get("shapes", {}).get("cache")
+    if list(cache.shape[1:]) != taken:
+        raise EngineError(
+            f"found a cache of shape {cache.shape[1:]}, expected {taken}, which the part step "
+            "takes; build the bundle again"
         )
 
 
 def _frames(decoder: Graph, codes: npt.NDArray[np.int64]) -> list[Frame]:
     drawn: npt.NDArray[Any] = decoder.run({"codes": codes})["restored"]
+    if drawn.ndim != 4 or drawn.shape[:2] != (len(codes), _COLOURS):
+        raise EngineError(
+            f"the part decoder draws {drawn.shape}, expected ({len(codes)}, {_COLOURS}, height, "
+            "width); build the bundle again"
+        )
     images = np.rint(np.nan_to_num(drawn).clip(0, 1) * _WHITE).astype(np.uint8)
     return list(np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
 
 
-def _ranked(
-    engine: Engine, texts: Sequence[str], drawn: Sequence[Sequence[Frame]]
-) -> list[list[Frame]]:
-    """Each text's candidates, the nearest first."""
-    if engine.manifest.task != "embeddings":
-        raise EngineError(
-            f"rank_by is an engine for {engine.manifest.task}, expected one for embeddings; load a "
-            "CLIP's bundle"
-        )
-    queries: list[Any] = list(engine.part("text")(texts))
-    found = []
-    for query, frames in zip(queries, drawn, strict=True):
-        images: list[Any] = list(engine(frames))
-        (matches,) = retrieve([query], images, top=len(frames))
-        found.append([frames[match.candidate] for match in matches])
-    return found
+def _ranked(engine: Engine, query: Embedding, frames: Sequence[Frame]) -> list[Frame]:
+    """A text's candidates, the nearest first."""
+    (matches,) = retrieve([query], embeddings_of(engine, frames), top=len(frames))
+    return [frames[match.candidate] for match in matches]

@@ -47,7 +47,7 @@ class ZeroShot:
         """
         if not prompts:
             raise ValueError("found no prompts; give at least one")
-        texts = _embeddings(engine.part("text"), prompts)
+        texts = embeddings_of(engine.part("text"), prompts)
         self.prompts = tuple(prompts)
         self._engine = engine
         # A scaled embedding is a class's weights (Radford et al. 2021, section 3.1.2).
@@ -60,7 +60,7 @@ class ZeroShot:
             frames: as `Engine` takes them.
             pixels: their layout.
         """
-        images = _embeddings(self._engine, frames, pixels)
+        images = embeddings_of(self._engine, frames, pixels)
         vectors = np.array([image.vector for image in images], np.float32)
         return softmax(vectors.reshape(-1, len(self._weights)) @ self._weights)
 
@@ -102,7 +102,13 @@ def retrieve(
     ]
 
 
-def _embeddings(engine: Engine, items: Sequence[object], pixels: str = "RGB") -> list[Embedding]:
+def embeddings_of(engine: Engine, items: Sequence[object], pixels: str = "RGB") -> list[Embedding]:
+    """What an engine makes of images, or its part "text" of texts.
+
+    Raises:
+        ValueError, TypeError: an engine that does not embed, or something is no item of it.
+        EngineError: the back end fails.
+    """
     if engine.manifest.task != "embeddings":
         raise ValueError(
             f"found an engine for {engine.manifest.task}, expected one for embeddings; load a "

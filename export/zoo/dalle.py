@@ -36,7 +36,7 @@ class Dalle(nn.Module):
         self.config = config
         self.dvae = Dvae(config.images)
         self.texts = nn.Embedding(config.text_tokens, width)
-        # A padding token for each position of a text (appendix B.1).
+        # A padding token for each position of a text (section 2.2).
         self.padding = nn.Embedding(config.text_length, width)
         self.positions = nn.Embedding(config.text_length, width)
         self.codes = nn.Embedding(config.images.codes, width)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from export.zoo.dvae import DvaeConfig
+from export.zoo.dvae_config import DvaeConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class DalleConfig:
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail far from here."""
+        for name in ("text_length", "text_tokens", "heads", "layers", "kernel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"config.{name} is {getattr(self, name)}; give at least 1")
         if self.width % self.heads:
             raise ValueError(
                 f"config.width {self.width} is not a multiple of heads {self.heads}; give one"

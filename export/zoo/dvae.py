@@ -8,63 +8,18 @@ of https://github.com/openai/DALL-E.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.zoo.dvae_config import DvaeConfig
+
 _EDGE = 0.1  # "epsilon" of appendix A.3: images are kept that far from black and white
 _COLOURS = 3
 
 
-@dataclass(frozen=True)
-class DvaeConfig:
-    """A dVAE; without arguments the published one.
-
-    Attributes:
-        image_size: side in pixels.
-        codes: in the codebook.
-        hidden: channels of the first group of encoder blocks and of the last of the decoder; each
-            further one has twice as many.
-        initial: channels of a code in the decoder.
-        groups: of blocks; between two of them the sides are halved (or doubled).
-        blocks: of a group.
-        laplace: whether the decoder also says how sure it is of each colour, which the likelihood
-            of appendix A.3 asks for.
-
-    Raises:
-        ValueError: an image that does not divide into cells.
-    """
-
-    image_size: int = 256
-    codes: int = 8192
-    hidden: int = 256
-    initial: int = 128
-    groups: int = 4
-    blocks: int = 2
-    laplace: bool = True
-
-    def __post_init__(self) -> None:
-        """Check what would otherwise fail far from here."""
-        if self.image_size % (2 ** (self.groups - 1)):
-            raise ValueError(
-                f"config.dvae.image_size is {self.image_size}; give a multiple of "
-                f"{2 ** (self.groups - 1)}, the side of a cell with {self.groups} groups"
-            )
-
-    @property
-    def grid(self) -> int:
-        """Cells of a side."""
-        return int(self.image_size // 2 ** (self.groups - 1))
-
-    @property
-    def widths(self) -> list[int]:
-        """Channels of the encoder's groups."""
-        return [self.hidden * 2**group for group in range(self.groups)]
-
-
-class Block(nn.Module):
+class _Block(nn.Module):
     """A bottleneck's residual: three 3 x 3 kernels and a 1 x 1, each after a ReLU.
 
     What it adds is divided by the square of the number of all blocks, so that a deep stack begins
@@ -174,5 +129,5 @@ def drawn(statistics: Tensor) -> Tensor:
 def _group(before: int, after: int, blocks: int, total: int, *, encodes: bool) -> nn.Sequential:
     widths = [before, *[after] * blocks]
     return nn.Sequential(
-        *(Block(*pair, total, encodes=encodes) for pair in itertools.pairwise(widths))
+        *(_Block(*pair, total, encodes=encodes) for pair in itertools.pairwise(widths))
     )

@@ -37,6 +37,13 @@ def estimate(
 
     Codes of an item whose candidate logits are not all finite are none of PyTorch's.
     """
+    for index, (theirs, ours) in enumerate(zip(reference, candidate, strict=True)):
+        shapes = [(one.codes.shape, one.logits.shape) for one in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"found codes and logits of shapes {shapes[1]} of item {index}, expected "
+                f"{shapes[0]}; build the bundle again"
+            )
     left, right = (np.array([one.logits for one in side]) for side in (reference, candidate))
     check_finite("reference logits", left)
     finite = np.isfinite(right).all(axis=1)

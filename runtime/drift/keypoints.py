@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.drift.metric import DROP, Estimate, Metric, bootstrapped, check_finite
-
-REFERENCE_SCORE = 0.5
-"""The reference's points of at least this score are what the engine has to find."""
+from runtime.drift.sure import REFERENCE_SCORE
 
 _NEAR = 0.01  # of the frame's longer side: the same place
 _KAPPA = 0.1  # of OKS, for every point; COCO's own, of its 17, are 0.05 to 0.21

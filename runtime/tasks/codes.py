@@ -19,6 +19,7 @@ from runtime.batch import Batch
 from runtime.drift.codes import METRICS, CodeAnswer, estimate
 from runtime.generation import GREEDY, Sampling, continued
 from runtime.images import read_image
+from runtime.tasks.scores import softmax
 from runtime.tasks.task import Answer, Drift, Entry, Graph, Outputs, Prediction, Task
 
 
@@ -29,17 +30,20 @@ class Codes(Prediction):
     Attributes:
         codes: int64, the most probable code of each cell, (h, w); of a text that of the first
             cell, ().
+        score: in 0..1, their mean probability.
     """
 
     codes: npt.NDArray[np.int64]
+    score: float
 
     def entries(self) -> list[Entry]:
-        """None: a code says nothing by itself."""
-        return []
+        """The code, or how many there are."""
+        count = self.codes.size
+        return [Entry(f"{count} codes" if self.codes.ndim else f"code {self.codes}", self.score)]
 
     def as_json(self) -> dict[str, Any]:
-        """The codes."""
-        return {"codes": self.codes.tolist()}
+        """The codes, and how sure they are."""
+        return {"codes": self.codes.tolist(), "score": self.score}
 
 
 def codes_after(
@@ -77,7 +81,13 @@ def read_drawings(folder: Path) -> dict[str, Any]:
 def _predict(
     outputs: Outputs, batch: Batch, labels: Sequence[str], threshold: float
 ) -> list[Codes]:
-    return [Codes(np.asarray(row.argmax(axis=0), np.int64)) for row in outputs["logits"]]
+    found = []
+    for row in outputs["logits"]:
+        with np.errstate(invalid="ignore"):  # of infinity less infinity
+            probabilities = softmax(np.moveaxis(row, 0, -1)).max(axis=-1)
+        score = float(np.nan_to_num(probabilities).mean())
+        found.append(Codes(np.asarray(row.argmax(axis=0), np.int64), score))
+    return found
 
 
 def _drawn(step: Graph | None, outputs: Outputs, batch: Batch) -> Outputs:

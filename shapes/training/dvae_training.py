@@ -42,7 +42,10 @@ def temperature(share: float) -> float:
 def dvae_loss(
     model: Any, frames: NDArray[np.uint8], batch: int, steps: int, seed: int
 ) -> Callable[[], Tensor]:
-    """Returns a function that draws a random batch and returns its loss: of -ELBO, a pixel's share.
+    """Returns a function that draws a random batch and returns its loss.
+
+    It stands for -ELBO: the likelihood is Gaussian, not the logit-Laplace of appendix A.3, and the
+    divergence is what the comment says.
 
     Args:
         model: a `Dvae`.
@@ -50,7 +53,12 @@ def dvae_loss(
         batch: images.
         steps: that will be made, over which the temperature falls.
         seed: of the choice.
+
+    Raises:
+        ValueError: the decoder has outputs that a Gaussian likelihood would not train.
     """
+    if model.config.laplace:
+        raise ValueError("config.dvae.laplace is True; training knows only a Gaussian: give false")
     rng, resized = np.random.default_rng(seed), pictures(model.config.image_size)
     images = torch.from_numpy(resized(list(frames)).inputs["pixel_values"])
     done = 0

@@ -91,7 +91,7 @@ def test_a_frame_survives_its_codes(built: Outcome) -> None:
         (["BUNDLE", "a star", "--candidates", "0"], "candidates is 0; give"),
         (["BUNDLE", "star " * 40], "shorten it"),
         (["BUNDLE", "a star", "--temperature", "-1"], "temperature is -1.0; give"),
-        (["BUNDLE", "a star", "--rank-by", "BUNDLE"], "rank_by is an engine for codes"),
+        (["BUNDLE", "a star", "--rank-by", "BUNDLE"], "found no part 'text'"),
     ],
     ids=["folder", "candidates", "text", "temperature", "ranking"],
 )

@@ -43,6 +43,8 @@ def items(kind: str, reference: Reference) -> list[Any]:
     """Real ones where they are pictures or clips, an example of what else there is."""
     if kind == "clips":
         return [np.stack(frames_of("video_crossing", 40))]
+    if kind == "tensors" and "codes" in reference.preprocess.to_dict()["shapes"]:
+        return [{"codes": np.random.default_rng(0).integers(0, 8192, 1024)}]
     if kind in ("texts", "tensors"):
         return [reference.preprocess.example]
     return frames_of("coco_detect", 2)

@@ -19,7 +19,7 @@ from runtime.tasks.codes import read_drawings
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three texts, of which two have a picture, and a broken image."""
-    for index, text in enumerate(("a red star\n", "  the blue heart", "ein grüner Pfeil")):
+    for index, text in enumerate(("a red star\n", "\ufeff  the blue heart", "ein grüner Pfeil")):
         (tmp_path / f"{index}.txt").write_text(text, encoding="utf-8")
     for index in range(2):
         Image.new("RGB", (4, 3), (index, 2, 3)).save(tmp_path / f"{index}.png")
@@ -60,6 +60,7 @@ def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
         read_item(folder / "3.txt")
     found = split(Calibration(held_out=1), folder, 3, 0, "codes", "texts")
     assert list(found.skipped) == ["3.txt"]
+    assert [path.name for path in readable_files(folder, "texts")] == ["0.txt", "1.txt", "2.txt"]
     (tmp_path / "empty").mkdir()
     for missing in ("empty", "nowhere"):
         with pytest.raises(EngineError, match=f"{missing} holds no text; give a folder"):

@@ -18,8 +18,9 @@ from export.weights import Reference
 from export.zoo.dalle import FAMILY, Dalle, DalleStep
 from export.zoo.dalle_config import DalleConfig
 from export.zoo.dalle_masks import kinds, sparse_biases
-from export.zoo.dalle_samples import codes_of
-from export.zoo.dvae import Dvae, DvaeConfig
+from export.zoo.dalle_samples import codes_of, pictures
+from export.zoo.dvae import Dvae
+from export.zoo.dvae_config import DvaeConfig
 from runtime.generation import continued
 from runtime.texts import Texts
 
@@ -96,9 +97,12 @@ def test_the_full_size_has_the_papers_parameters() -> None:
     # 64 layers of 62 heads of 64; text of 256 tokens, image of 32 x 32 of 8192 codes.
     assert (config.layers, config.heads, config.width) == (64, 62, 62 * 64)
     assert config.places + 1 == 256 + 32**2
-    assert round((count(module) - count(module.dvae)) / 1e9, 1) == 12.3
-    layer = 12 * config.width**2 + 13 * config.width
-    assert count(module.layers) == 64 * layer
+    width = config.width
+    # Layers; words, padding, positions, codes, rows and columns; a norm; both heads.
+    embedded = 16_384 + 256 + 256 + 8192 + 32 + 32
+    parts = 64 * (12 * width**2 + 13 * width), embedded * width, 2 * width
+    expected = sum(parts) + (width + 1) * (16_384 + 8192)
+    assert count(module) - count(module.dvae) == expected == 12_292_833_024
     # The step's inputs are what the whole graph makes, the decoder's what the steps choose.
     shapes = {
         name: record.parts[name].preprocess.to_dict()["shapes"] for name in ("step", "decoder")
@@ -229,7 +233,7 @@ def test_codes_are_mixed_as_one_hot_codes_are(model: Dalle) -> None:
     shares = functional.one_hot(cells, CODES).permute(0, 3, 1, 2).float()
     hard = decoder(cells)
     soft = (decoder.mixed(shares)[:, :3].sigmoid() - 0.1) / 0.8
-    torch.testing.assert_close(soft, hard, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(soft, hard, atol=TOLERANCE, rtol=1e-5)
 
 
 def test_samples_of_the_parts_are_of_one_picture(model: Dalle) -> None:
@@ -268,3 +272,16 @@ def test_an_impossible_configuration_is_refused() -> None:
         DalleConfig(**{**CONFIG, "heads": 3})
     with pytest.raises(ValueError, match="a multiple of 4"):
         DvaeConfig(image_size=18, groups=3)
+    for name in ("text_length", "layers", "kernel"):
+        with pytest.raises(ValueError, match=f"config.{name} is -1; give at least 1"):
+            DalleConfig(**{**CONFIG, name: -1})
+    for name, least in (("hidden", 4), ("groups", 1), ("blocks", 1)):
+        with pytest.raises(ValueError, match=f"config.dvae.{name} is 0; give at least {least}"):
+            DvaeConfig(**{name: 0})
+
+
+@pytest.mark.parametrize("name", ["dalle_12b", "dalle_tiny_shapes"])
+def test_training_sees_pictures_as_the_encoders_engine_does(name: str) -> None:
+    record = find_model(name, load_models())
+    module: Any = DalleConfig(**record.config)
+    assert record.parts["encoder"].preprocess == pictures(module.images.image_size)

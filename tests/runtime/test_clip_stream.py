@@ -16,6 +16,7 @@ from runtime.clip_stream import ClipStream
 from runtime.clips import Clips
 from runtime.golden import Golden, save_golden
 from runtime.manifest import Manifest, TensorInfo
+from runtime.model import Model
 from runtime.preparation import Preparation
 from runtime.tasks import Prediction
 from runtime.tensors import Tensors
@@ -151,6 +152,31 @@ def test_features_of_two_models_do_not_go_together(bundle: Path, tmp_path: Path)
         engine.reload(other)
         answers = [stream.push(frame) for frame in frames[3:7]]
         assert [bool(answer) for answer in answers] == [False] * 3 + [True]
+        expected = probabilities(engine([frames[3:7]])[0])
+        assert probabilities(answers[-1]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("part", ["frame", "temporal"])
+def test_a_reload_in_the_midst_of_a_frame_loses_none(
+    bundle: Path, tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It closes the parts of the old bundle between being given away and being used."""
+    frames, other = video(), write_clip_bundle(tmp_path / "other")
+    with Engine.load(bundle, verify=False) as engine:
+        stream = ClipStream(engine)
+        assert [stream.push(frame) for frame in frames[:3]] == [None] * 3
+        victim, hold = engine.part(part), Engine.hold
+
+        def reloading(self: Engine) -> Model:
+            if self is victim and not reloaded:
+                reloaded.append(True)
+                engine.reload(other)
+            return hold(self)
+
+        reloaded: list[bool] = []
+        monkeypatch.setattr(Engine, "hold", reloading)
+        answers = [stream.push(frame) for frame in frames[3:7]]
+        assert reloaded and [bool(answer) for answer in answers] == [False] * 3 + [True]
         expected = probabilities(engine([frames[3:7]])[0])
         assert probabilities(answers[-1]) == pytest.approx(expected, abs=1e-5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from runtime.batch import WHOLE, Batch
 from runtime.generation import Sampling
@@ -47,6 +48,16 @@ def test_a_text_is_followed_by_as_many_codes_as_the_cache_has_room_for() -> None
     assert answer.logits.tolist() == outputs["logits"][1].tolist()
 
 
+def test_the_first_code_of_a_text_is_said_with_its_probability() -> None:
+    batch, outputs = of_texts(2)
+    _, second = TASK.predict(outputs, batch, (), 0.5)
+    (entry,) = second.entries()
+    # One logit of 9 among eight, the others 0.
+    assert entry.label == "code 5" and entry.score == pytest.approx(1 / (1 + 7 * np.exp(-9)))
+    (broken, _) = TASK.predict({"logits": np.full((2, K), np.nan)}, batch, (), 0.5)
+    assert broken.entries()[0].score == 0
+
+
 def test_places_begin_after_the_text_and_end_with_the_cache() -> None:
     batch, outputs = of_texts(1)
     places = []
@@ -77,8 +88,11 @@ def test_a_frame_has_codes_in_raster_order() -> None:
     first, second = TASK.predict({"logits": logits}, batch, (), 0.5)
     assert isinstance(second, Codes) and second.codes.shape == (3, 4)
     assert second.codes[2, 1] == logits[1, :, 2, 1].argmax()
-    assert json.loads(json.dumps(first.as_json())) == {"codes": logits[0].argmax(0).tolist()}
-    assert first.entries() == [] and first.picture() is None
+    powers = np.exp(logits[0].astype(float))
+    score = pytest.approx((powers.max(0) / powers.sum(0)).mean(), rel=1e-6)  # of float32
+    found = json.loads(json.dumps(first.as_json()))
+    assert found == {"codes": logits[0].argmax(0).tolist(), "score": score}
+    assert first.entries() == [("12 codes", score, None)] and first.picture() is None
     assert TASK.whole is not None
     made = TASK.whole({}, ())({"logits": logits}, batch)
     assert made["codes"].tolist() == logits.argmax(1).reshape(2, 12).tolist()

@@ -60,10 +60,14 @@ def encoder(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def engine(monkeypatch: pytest.MonkeyPatch, task: str = "codes") -> Any:
     """What is needed of an engine."""
     codes = Tensors({"codes": (N,)}, ("codes",))
+    cached = Tensors({"cache": (2, 1, LENGTH + N - 1, 1)})
     frames = Preprocess(resize="exact", size=2, mean=(0, 0, 0), std=(1, 1, 1))
-    parts = {"step": Graph(step, codes), "decoder": Graph(decoder, codes),
+    parts = {"step": Graph(step, cached), "decoder": Graph(decoder, codes),
              "encoder": Graph(encoder, frames)}  # fmt: skip
-    manifest = SimpleNamespace(model="toy", task=task, parts=parts, preprocess=Letters())
+    outputs = [SimpleNamespace(name=name) for name in ("logits", "cache")]
+    manifest = SimpleNamespace(
+        model="toy", task=task, parts=parts, preprocess=Letters(), outputs=outputs
+    )
     monkeypatch.setattr(text_to_image, "graph_of", lambda engine: engine.graph)
     return SimpleNamespace(
         manifest=manifest,
@@ -113,10 +117,16 @@ def test_candidates_are_put_in_order_by_a_clip(monkeypatch: pytest.MonkeyPatch) 
 
         def part(self, name: str) -> Any:
             assert name == "text"
-            return lambda texts: [text] * len(texts)
+            return Texts()
 
-        def __call__(self, frames: Any) -> Any:
+        def __call__(self, frames: Any, pixels: str) -> Any:
             return seen(frames)
+
+    class Texts:
+        manifest = SimpleNamespace(task="embeddings")
+
+        def __call__(self, texts: Any, pixels: str) -> Any:
+            return [text] * len(texts)
 
     clip: Any = Clip()
     sampling = Sampling(temperature=3)
@@ -139,11 +149,41 @@ def test_a_frame_comes_back_as_its_codes_are_drawn(monkeypatch: pytest.MonkeyPat
 
 def test_misuse_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     toy = engine(monkeypatch)
-    with pytest.raises(EngineError, match=r"^toy is an engine for pixels, expected one for codes"):
+    with pytest.raises(
+        EngineError, match=r"^toy is an engine for pixels with .*; expected codes, with"
+    ):
         generate(engine(monkeypatch, "pixels"), ["a"])
     with pytest.raises(ValueError, match=r"^candidates is 0; give"):
         generate(toy, ["a"], candidates=0)
     with pytest.raises(TypeError, match="no str"):
         generate(toy, [3])  # type: ignore[list-item]
-    with pytest.raises(EngineError, match=r"^rank_by is an engine for codes, expected"):
-        generate(toy, ["a"], rank_by=toy)
+    words = SimpleNamespace(part=lambda name: toy)
+    with pytest.raises(ValueError, match=r"^found an engine for codes, expected one for embedd"):
+        generate(toy, ["a"], rank_by=words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lacking", ["cache", "step", "decoder"])
+def test_a_bundle_that_lacks_something_is_refused(
+    lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = engine(monkeypatch)
+    toy.manifest.parts.pop(lacking, None)
+    toy.manifest.outputs = [one for one in toy.manifest.outputs if one.name != lacking]
+    with pytest.raises(EngineError, match=r"expected codes, with logits, cache and step, decoder"):
+        generate(toy, ["a"])
+
+
+def test_outputs_of_other_shapes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their lengths would otherwise say how long to work, or fail in whoever saves the image."""
+    long, grey = engine(monkeypatch), engine(monkeypatch)
+    long.graph = long.graph._replace(
+        run=lambda inputs: {**whole(inputs), "cache": np.zeros((1, 0, 0, 10**12, 0))}
+    )
+    with pytest.raises(EngineError, match=r"found a cache of shape \(0, 0, 1000000000000, 0\)"):
+        generate(long, ["a"])
+    parts = grey.manifest.parts
+    parts["decoder"] = parts["decoder"]._replace(
+        run=lambda inputs: {"restored": np.zeros((len(inputs["codes"]), 1, 2, 2))}
+    )
+    with pytest.raises(EngineError, match=r"draws \(1, 1, 2, 2\), expected \(1, 3, height"):
+        generate(grey, ["a"])
