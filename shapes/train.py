@@ -81,7 +81,7 @@ RECIPES = {
         images=12_000, steps=1200, batch=64, rate=1e-3, decay=0.05, warmup=100
     ),
     "imagegpt_tiny_shapes": Recipe(
-        images=8000, steps=1000, batch=16, rate=2e-3, decay=0.05, warmup=100
+        images=8000, steps=5000, batch=16, rate=2e-3, decay=0.05, warmup=100
     ),
     "trackformer_tiny_shapes": Recipe(
         images=1200, steps=1500, batch=16, rate=5e-4, decay=1e-4, warmup=50
