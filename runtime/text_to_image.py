@@ -61,21 +61,21 @@ def generate(
     if type(candidates) is not int or candidates < 1:
         raise ValueError(f"candidates is {candidates!r}; give an integer of at least 1")
     _check(engine)
-    preprocess, count = engine.manifest.preprocess, len(texts) * candidates
-    preprocess.check(texts, "RGB")
+    if not texts:
+        return []
+    words = engine.manifest.preprocess(texts).inputs["input_ids"]
     whole, step, decoder = graph_of(engine), *(graph_of(engine.part(name)) for name in _PARTS)
     queries = None if rank_by is None else embeddings_of(rank_by.part("text"), texts)
     found: list[Frame] = []
+    count = len(texts) * candidates
     for start in range(0, count, _AT_ONCE):
         numbers = range(start, min(start + _AT_ONCE, count))
         owners = np.array(numbers) // candidates  # of which text each image is
-        first, last = int(owners[0]), int(owners[-1])
-        tokens = preprocess(texts[first : last + 1]).inputs["input_ids"]
-        outputs = whole.run({"input_ids": tokens})
+        first = owners[0]
+        outputs = whole.run({"input_ids": words[first : owners[-1] + 1]})
         _check_cache(outputs["cache"], step)
-        rows = owners - first
-        outputs = {name: outputs[name][rows] for name in _OUTPUTS}
-        codes = codes_after(tokens[rows], outputs, step, sampling or Sampling(), numbers)
+        outputs = {name: outputs[name][owners - first] for name in _OUTPUTS}
+        codes = codes_after(words[owners], outputs, step, sampling or Sampling(), numbers)
         found += _frames(decoder, codes)
     drawn = [found[start : start + candidates] for start in range(0, count, candidates)]
     if rank_by is None or queries is None:

@@ -28,6 +28,7 @@ class Letters:
             raise TypeError("text 0 is no str")
 
     def __call__(self, items: list[str]) -> Any:
+        self.check(items, "RGB")
         rows = np.array([[ord(item) - ord("a")] * LENGTH for item in items], np.int64)
         return SimpleNamespace(inputs={"input_ids": rows})
 
