@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +133,15 @@ def test_what_is_drawn_depends_on_its_number_only() -> None:
 
 def test_one_run_is_both_stages_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The committed weights were made in two runs."""
-    first, second = Recipe(20, 3, 4, 1e-2, 1e-4, warmup=5), Recipe(30, 2, 4, 1e-2, 0.05, warmup=5)
-    monkeypatch.setattr(painter, "_DVAE", first)
+    first, second = Recipe(15, 3, 4, 1e-2, 1e-4, warmup=5), Recipe(30, 2, 4, 1e-2, 0.05, warmup=5)
+    monkeypatch.setattr(painter, "_DVAE", replace(first, images=8000, steps=6000))
     at_once = model()
     torch.manual_seed(1)
     training = painter.TRAINER.prepare(Task(at_once, TEXTS, second, 0, None))
 
     begun = model()
     torch.manual_seed(1)
-    train_dvae(begun.dvae, np.stack([one.frame for one in drawings(0, 20)]), first, seed=0)
+    train_dvae(begun.dvae, np.stack([one.frame for one in drawings(0, 15)]), first, seed=0)
     resumed = painter.TRAINER.prepare(Task(model(), TEXTS, second, 0, begun.state_dict()))
     assert training.loss().item() == resumed.loss().item()
     for name, value in training.weights().items():
