@@ -65,7 +65,10 @@ def describe(result: Result) -> str:
     if isinstance(result.prediction, Restoration):
         return "restored"
     counts = Counter(entry.label for entry in result.prediction.entries())
-    return ", ".join(f"{k} ({n})" if n > 1 else k for k, n in counts.items()) or "nothing found"
+    return (
+        ", ".join(f"{k} ({n})" if n > 1 else k for k, n in counts.items())
+        or result.prediction.remark()
+    )
 
 
 def _objects(picture: Image.Image, found: Detections, scale: float) -> None:

@@ -19,7 +19,7 @@ def as_text(prediction: Prediction) -> str:
     picture = prediction.picture()
     if not found and picture is not None:
         return f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels; --save DIR keeps it"
-    return ", ".join(found) or "nothing found"
+    return ", ".join(found) or prediction.remark()
 
 
 def save_pictures(folder: Path, predictions: Iterable[tuple[str, Prediction]]) -> list[Path]:

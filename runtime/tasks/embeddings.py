@@ -36,6 +36,10 @@ class Embedding(Prediction):
         """None: an embedding says nothing by itself."""
         return []
 
+    def remark(self) -> str:
+        """How long it is."""
+        return f"an embedding of {len(self.vector)} numbers, to be compared with others"
+
     def as_json(self) -> dict[str, Any]:
         """The vector's numbers, and the scale where there is one."""
         record: dict[str, Any] = {"embedding": self.vector.tolist()}

@@ -50,6 +50,10 @@ class Prediction(abc.ABC):
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
 
+    def remark(self) -> str:
+        """What people are told where there are no entries."""
+        return "nothing found"
+
     def picture(self) -> npt.NDArray[Any] | None:
         """What is a picture itself: uint8 (H, W, 3) RGB, or grey uint8 or uint16 (H, W)."""
         return None

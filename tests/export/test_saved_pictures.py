@@ -11,8 +11,11 @@ from PIL import Image
 from export.predictions import as_text, save_pictures
 from runtime import EngineError
 from runtime.tasks.classification import Classification, Guess
+from runtime.tasks.detection import Detections
+from runtime.tasks.embeddings import Embedding
 from runtime.tasks.restoration import Restoration
 from runtime.tasks.segmentation import Segmentation
+from runtime.tasks.task import Prediction
 
 RESTORED = Restoration(np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3))
 CLASSES = Segmentation(np.array([[0, 299], [1, 0]], np.uint16), tuple(map(str, range(300))))
@@ -39,5 +42,17 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> No
         save_pictures(tmp_path / "file", [("a.png", RESTORED)])
 
 
-def test_a_picture_is_described_by_its_size() -> None:
-    assert as_text(RESTORED) == "a picture of 3 x 2 pixels; --save DIR keeps it"
+NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (), np.zeros(0, int))
+SEEN = {
+    "a picture": (RESTORED, "a picture of 3 x 2 pixels; --save DIR keeps it"),
+    "an embedding": (
+        Embedding(np.ones(2, np.float32)),
+        "an embedding of 2 numbers, to be compared with others",
+    ),
+    "nothing": (NOTHING, "nothing found"),
+}
+
+
+@pytest.mark.parametrize(("found", "text"), SEEN.values(), ids=SEEN.keys())
+def test_what_has_no_entries_is_described(found: Prediction, text: str) -> None:
+    assert as_text(found) == text
