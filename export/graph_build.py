@@ -78,8 +78,9 @@ def build_graph(job: Job, parts: Mapping[str, Built] | None = None) -> Built:
     spec, family, parts = request.spec, request.spec.exported, parts or {}
     job.say("exporting to ONNX")
     portable = onnx_from_module(reference.module, family, example_inputs(reference.preprocess))
-    images = replace(images, calibration=_with_state(job, images.calibration))
-    found = typed_graphs(request, portable, reference, images, job.target, job.say)
+    judged = images.calibration
+    images = replace(images, calibration=_with_state(job, judged))
+    found = typed_graphs(request, portable, reference, images, judged, job.target, job.say)
     runner = torch_runner(spec, reference)
     run = runner.graph.run
     if job.target.gpu is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -16,7 +16,7 @@ from export.int8_attention import with_int8_attention
 from export.precision_choice import Say, Searched, search
 from export.precision_file import read_precision_map
 from export.request import Request
-from export.samples import Split
+from export.samples import Sample, Split
 from export.typed import Typed, float_parts_in_half, typed_graph
 from export.weights import Reference
 
@@ -48,6 +48,7 @@ def typed_graphs(
     portable: ir.Model,
     reference: Reference,
     images: Split,
+    judged: Sequence[Sample],
     target: Target,
     say: Say,
 ) -> Graphs:
@@ -59,7 +60,9 @@ def typed_graphs(
         request: of the build.
         portable: the float graph.
         reference: the PyTorch model.
-        images: of which the calibration images are used.
+        images: of which the calibration images set ranges.
+        judged: those that they were made of, on which a search measures drift: a tracker's clips,
+            where `images` has frames of them. For most models they are the same.
         target: for which device. A search times layers on a CPU in either case: the device is not
             here, and only the order of the layers depends on it.
         say: told what is going on.
@@ -75,7 +78,7 @@ def typed_graphs(
     wanted = dict.fromkeys((*wanted_precisions(precision, target), against))
     typed: dict[str, Typed] = {}
     dropped: dict[str, str] = {}
-    judge, searched = _judge(request, reference, images, say), None
+    judge, searched = _judge(request, reference, judged, say), None
     attention: Typed | None = None
     for each in wanted:
         if each == "int8" and judge is not None:
@@ -125,7 +128,9 @@ def _typed(
     return typed_graph(precision, portable, spec, calibration, chosen, request.cache)
 
 
-def _judge(request: Request, reference: Reference, images: Split, say: Say) -> Judge | None:
+def _judge(
+    request: Request, reference: Reference, samples: Sequence[Sample], say: Say
+) -> Judge | None:
     """Of the limits that the int8 graph must keep; None where nothing is to be searched."""
     spec = request.spec
     searching = request.precision == "auto" or (request.precision == "int8" and request.max_drift)
@@ -136,8 +141,8 @@ def _judge(request: Request, reference: Reference, images: Split, say: Say) -> J
         limits = {**spec.drift.get("int8", {}), **limits}
     if not limits:
         return None
-    say(f"running PyTorch on {len(images.calibration)} calibration images")
-    return Judge(spec, reference, images.calibration, limits, request.confidence)
+    say(f"running PyTorch on {len(samples)} calibration images")
+    return Judge(spec, reference, samples, limits, request.confidence)
 
 
 def _too_few(judge: Judge, images: int) -> str:

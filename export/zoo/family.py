@@ -72,7 +72,8 @@ class Family:
         main: the reference module -> what of it the main graph is made of.
         parts: further graphs, by name.
         with_state: the reference, samples -> the samples that calibration and golden probes see,
-            where the graph also takes what it gave for an earlier frame.
+            one for each in the same order, where the graph also takes what it gave for an earlier
+            frame.
     """
 
     reference: ReferenceClass
