@@ -7,7 +7,6 @@ so every candidate is compared on real images before it may be kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.sign_test import tail
+
 Outputs = Mapping[str, npt.NDArray[Any]]
 Decisions = Callable[[Outputs], npt.NDArray[np.int64]]
 MIN_COSINE = 0.99
-_Z95 = 1.96  # two-sided 95 % quantile of the normal distribution
+_UNLIKELY = 0.025  # one side of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,21 @@ class Faithfulness:
         cosine: mean over images of the lowest cosine among the outputs.
         agreement: share of decisions that equal PyTorch's.
         semantics_agreement: the same for the graph as written.
-        margin: how far agreement may fall by chance: the 95 % sampling error of the paired
-            difference, from the decisions in which the two differ (McNemar 1947).
+        chance: with what probability rounding alone, which loses as often as it wins, loses so many
+            of the decisions in which the two differ (exact test of McNemar 1947).
     """
 
     cosine: float
     agreement: float
     semantics_agreement: float
-    margin: float
+    chance: float
 
     @property
     def obstacle(self) -> str:
         """Why the back end is refused; empty when it is faithful."""
         if not self.cosine >= MIN_COSINE:
             return f"cosine {self.cosine:.4f} to the graph's own semantics, below {MIN_COSINE}"
-        if self.agreement < self.semantics_agreement - self.margin:
+        if self.chance < _UNLIKELY:
             return (
                 f"agrees with PyTorch on {self.agreement:.1%}, the graph as written on "
                 f"{self.semantics_agreement:.1%}"
@@ -75,12 +76,11 @@ def compare(
     )
     ours, theirs = ours == truth, theirs == truth
     lost, won = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
-    n = len(truth)
     return Faithfulness(
         float(np.mean(cosines)),
         float(ours.mean()),
         float(theirs.mean()),
-        _Z95 * math.sqrt(lost + won) / n,
+        tail(lost, lost + won),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from engines.candidates import Candidate
+from engines.sign_test import tail
 from runtime import EngineError
 
 LEAST_GAIN = 0.03
@@ -21,15 +21,14 @@ def faster_float(kept: Candidate, candidates: Sequence[Candidate]) -> str:
 
     A float candidate is faster when it takes over 3 % less time (geometric mean over batch
     sizes), and also won so many of the paired rounds, in which both ran one after the other, that
-    equal engines would do so in fewer than 5 of 100 measurements (sign test: Dixon and Mood, "The
-    statistical sign test", Journal of the American Statistical Association 41 (1946)).
+    equal engines would do so in fewer than 5 of 100 measurements (sign test).
     """
     floats = [c for c in candidates if c.precision != "int8" and not c.obstacle and c.latency]
     if kept.precision != "int8" or not kept.latency or not floats:
         return ""
     rival = min(floats, key=lambda c: c.milliseconds)
     won, rounds = _won(rival, kept)
-    if rival.milliseconds > (1 - LEAST_GAIN) * kept.milliseconds or _tail(won, rounds) >= CHANCE:
+    if rival.milliseconds > (1 - LEAST_GAIN) * kept.milliseconds or tail(won, rounds) >= CHANCE:
         return ""
     return (
         f"{kept.name} takes {kept.milliseconds:.2f} ms an image and {rival.name} "
@@ -46,8 +45,3 @@ def _won(left: Candidate, right: Candidate) -> tuple[int, int]:
         for a, b in zip(left.latency[batch].taken, right.latency[batch].taken, strict=True)
     ]
     return sum(a < b for a, b in pairs), len(pairs)
-
-
-def _tail(won: int, rounds: int) -> float:
-    """Probability of at least `won` heads in `rounds` throws of a fair coin."""
-    return float(sum(math.comb(rounds, k) for k in range(won, rounds + 1)) / 2**rounds)

@@ -14,7 +14,8 @@ from export.outcome import Built
 from export.parts import of_part, samples_of_part
 from export.request import Request
 from export.samples import split
-from export.weights import load_reference
+from export.sizes import check_sizes
+from export.weights import check_settings, load_reference
 from runtime.drift.limits import check_limits
 
 
@@ -45,6 +46,8 @@ def build(request: Request, say: Callable[[str], None]) -> Built:
 
 
 def _check(request: Request) -> None:
+    check_settings(request.spec.whole)
+    check_sizes(request.spec)
     check_limits(request.spec.task, request.max_drift)
     if not 0.5 <= request.confidence < 1.0:
         raise ValueError(

@@ -56,7 +56,7 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     Raises:
         WeightsError: nothing there, not readable, or tensors missing, surplus or misshapen.
     """
-    _check_config(spec)
+    check_settings(spec)
     if weights == "random":
         torch.manual_seed(seed)
         module = find_family(spec.family).reference.build(spec.config).float().eval()
@@ -91,7 +91,7 @@ def load_reference(spec: ModelSpec, weights: str | None = None, seed: int = 0) -
     )
 
 
-def _check_config(spec: ModelSpec) -> None:
+def check_settings(spec: ModelSpec) -> None:
     """Refuses a key that is no setting: `transformers` itself would keep a misspelt one silently.
 
     Raises:

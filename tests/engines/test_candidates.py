@@ -116,11 +116,28 @@ def rows(*best: int) -> list[dict[str, np.ndarray]]:
     return [{"logits": np.eye(4, dtype=np.float32)[index] + 0.1} for index in best]
 
 
-def test_agreement_and_margin_follow_mcnemar() -> None:
-    truth, written = rows(0, 1, 2, 3), rows(0, 1, 2, 0)
-    found = compare(rows(0, 1, 3, 0), written, truth, DECISIONS)
-    assert (found.agreement, found.semantics_agreement) == (0.5, 0.75)
-    assert found.margin == pytest.approx(1.96 * 1 / 4)  # one decision of four differs
+# Of coins, from binomial tables: (lost, won) -> P(so many heads or more).
+TAILS = {(4, 0): 1 / 16, (6, 0): 1 / 64, (8, 2): 56 / 1024, (60, 40): 0.0284440, (2000, 1000): 0.0}
+
+
+@pytest.mark.parametrize(("lost", "won"), TAILS, ids=str)
+def test_what_is_lost_by_chance_follows_mcnemar(lost: int, won: int) -> None:
+    truth = rows(*[0] * (lost + won + 5))
+    written = rows(*[0] * lost, *[1] * won, *[0] * 5)
+    ours = rows(*[1] * lost, *[0] * won, *[0] * 5)
+    found = compare(ours, written, truth, DECISIONS)
+    assert found.agreement == (won + 5) / len(truth)
+    assert found.semantics_agreement == (lost + 5) / len(truth)
+    assert found.chance == pytest.approx(TAILS[lost, won], abs=1e-7)  # digits of the table
+
+
+def test_four_unlucky_decisions_are_no_obstacle() -> None:
+    near = {"logits": np.array([1.0, 1.001, 0.5, 0.5], np.float32)}
+    base = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
+    for lost, refused in ((4, False), (5, False), (6, True)):
+        ours = [near] * lost + [base] * 40
+        found = compare(ours, [base] * len(ours), rows(*[0] * len(ours)), DECISIONS)
+        assert bool(found.obstacle) is refused
 
 
 def test_losing_agreement_beyond_chance_is_an_obstacle() -> None:
@@ -131,7 +148,7 @@ def test_losing_agreement_beyond_chance_is_an_obstacle() -> None:
     base = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
     found = compare([near] * n, [base] * n, truth, DECISIONS)
     assert found.cosine > 0.999
-    # All hundred are lost: 1 - 0.196 is more than the sampling error explains.
+    # All hundred are lost, which chance does once in 2^100 times.
     assert "agrees with PyTorch" in found.obstacle
 
 

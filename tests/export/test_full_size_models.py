@@ -23,14 +23,13 @@ from tests.assets import asset
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-# ONNX files end at 2 GiB.
-MOST_PARAMETERS = 500_000_000
-TOO_LARGE = ("imagegpt_l", "imagegpt_l.step", "dalle_12b", "dalle_12b.step")
+# No ONNX file holds them (export/sizes.py): as wide as they are, and as deep as one holds.
+SHORTENED: dict[str, dict[str, Any]] = {"imagegpt_l": {"layers": 12}, "dalle_12b": {"layers": 2}}
 GRAPHS = [
     graph
     for name, record in load_models().items()
     for graph in (name, *(f"{name}.{part}" for part in record.parts))
-    if "_tiny_shapes" not in graph and graph not in TOO_LARGE
+    if "_tiny_shapes" not in graph
 ]
 
 
@@ -56,9 +55,8 @@ def items(kind: str, reference: Reference) -> list[Any]:
 
 def reference_of(spec: ModelSpec) -> Reference:
     whole = spec.whole
-    if whole.name == "dalle_12b":  # its dVAE, beside a transformer of one narrow layer
-        whole = whole.model_copy(update={"config": {"width": 64, "heads": 1, "layers": 1}})
-    whole = load_reference(whole, "random")
+    shorter = {**whole.config, **SHORTENED.get(whole.name, {})}
+    whole = load_reference(whole.model_copy(update={"config": shorter}), "random")
     return of_part(spec, whole) if spec.part else whole
 
 
@@ -69,7 +67,6 @@ def test_real_pictures_give_pytorchs_answers(name: str, tmp_path: Path) -> None:
     spec = find_model(name, load_models())
     reference = reference_of(spec)
     module = spec.exported.main(reference.module)
-    assert sum(p.numel() for p in module.parameters()) < MOST_PARAMETERS
     inputs = example_inputs(reference.preprocess)
     graph = lowered(onnx_from_module(reference.module, spec.exported, inputs))
     ir.save(graph, tmp_path / "model.onnx")
