@@ -84,7 +84,7 @@ RECIPES = {
         images=8000, steps=5000, batch=16, rate=2e-3, decay=0.05, warmup=100
     ),
     "trackformer_tiny_shapes": Recipe(
-        images=1200, steps=1500, batch=16, rate=5e-4, decay=1e-4, warmup=50
+        images=3000, steps=4000, batch=16, rate=5e-4, decay=1e-4, warmup=50
     ),
     "vtn_tiny_shapes": Recipe(
         images=12_000, steps=6000, batch=16, rate=1e-3, decay=0.05, warmup=100
