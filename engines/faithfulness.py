@@ -30,14 +30,22 @@ class Faithfulness:
         cosine: mean over images of the lowest cosine among the outputs.
         agreement: share of decisions that equal PyTorch's.
         semantics_agreement: the same for the graph as written.
-        chance: with what probability rounding alone, which loses as often as it wins, loses so many
-            of the decisions in which the two differ (exact test of McNemar 1947).
+        lost: decisions of the graph as written that equal PyTorch's, and the back end's do not.
+        won: the other way round.
     """
 
     cosine: float
     agreement: float
     semantics_agreement: float
-    chance: float
+    lost: int
+    won: int
+
+    @property
+    def chance(self) -> float:
+        """With what probability rounding alone, which loses as often as it wins, loses so many or
+        more of the decisions in which the two differ (exact test of McNemar 1947).
+        """
+        return tail(self.lost, self.lost + self.won)
 
     @property
     def obstacle(self) -> str:
@@ -47,7 +55,7 @@ class Faithfulness:
         if self.chance < _UNLIKELY:
             return (
                 f"agrees with PyTorch on {self.agreement:.1%}, the graph as written on "
-                f"{self.semantics_agreement:.1%}"
+                f"{self.semantics_agreement:.1%}: {self.lost} decisions lost and {self.won} won"
             )
         return ""
 
@@ -80,7 +88,8 @@ def compare(
         float(np.mean(cosines)),
         float(ours.mean()),
         float(theirs.mean()),
-        tail(lost, lost + won),
+        lost,
+        won,
     )
 
 

@@ -33,6 +33,7 @@ from export.precision_file import PRECISION_MAP, precision_map_text
 from export.report_contents import write_bundle_report
 from export.request import Request
 from export.samples import Sample, Split
+from export.sizes import check_graph
 from export.to_onnx import example_inputs, onnx_from_module
 from export.typed_graphs import typed_graphs
 from export.weights import Reference
@@ -78,6 +79,7 @@ def build_graph(job: Job, parts: Mapping[str, Built] | None = None) -> Built:
     spec, family, parts = request.spec, request.spec.exported, parts or {}
     job.say("exporting to ONNX")
     portable = onnx_from_module(reference.module, family, example_inputs(reference.preprocess))
+    check_graph(spec.name, portable)
     judged = images.calibration
     images = replace(images, calibration=_with_state(job, judged))
     found = typed_graphs(request, portable, reference, images, judged, job.target, job.say)

@@ -76,7 +76,7 @@ def search(
         spec: the model's record.
         samples: the calibration images.
         preprocess: of the model.
-        judge: of the limits, on the same images.
+        judge: of the limits, on what the samples were made of, in the same order.
         backend: in which layers are timed.
         batch: of how many images layers are timed.
         say: told what is going on.

@@ -19,6 +19,7 @@ from export.request import Request
 from export.samples import Sample, Split
 from export.typed import Typed, float_parts_in_half, typed_graph
 from export.weights import Reference
+from runtime.preparation import Preparation
 
 AUTO = ("int8", "fp16", "fp32")
 
@@ -71,31 +72,20 @@ def typed_graphs(
         RefusedError: INT8 was asked for and only the float graph keeps the limits.
         ValueError: a precision map that does not fit, or calibration images too few for a limit.
     """
-    spec, precision = request.spec, request.precision
+    precision, on_gpu = request.precision, target.gpu is not None
     calibration = SingleImages(images.calibration, reference.preprocess)
-    on_gpu, backend = target.gpu is not None, find_target("cpu").backends[0]
     against = "fp16" if on_gpu and precision != "fp32" else "fp32"
     wanted = dict.fromkeys((*wanted_precisions(precision, target), against))
     typed: dict[str, Typed] = {}
     dropped: dict[str, str] = {}
-    judge, searched = _judge(request, reference, judged, say), None
+    judge = _judge(request, reference, judged, say)
+    searched: Searched | None = None
     attention: Typed | None = None
     for each in wanted:
         if each == "int8" and judge is not None:
-            batch = 1 if reference.preprocess.pad else 8
-            if few := _too_few(judge, len(images.calibration)):
-                if precision == "int8":
-                    raise ValueError(few)
-                dropped[each] = few
-                continue
-            searched = search(
-                portable, spec, images.calibration, reference.preprocess, judge, backend, batch,
-                say, request.cache,
-            )  # fmt: skip
-            if searched.typed is None:
-                dropped[each] = _float_only(searched)
-                if precision == "int8":
-                    raise RefusedError(f"{dropped[each]}; loosen the limit or build fp16")
+            searched, why = _searched(request, portable, reference.preprocess, images, judge, say)
+            if searched is None or searched.typed is None:
+                dropped[each] = why
                 continue
             typed[each] = searched.typed
         else:
@@ -113,6 +103,31 @@ def wanted_precisions(precision: str, target: Target) -> tuple[str, ...]:
     if precision != "auto":
         return (precision,)
     return AUTO if target.gpu is None else ("int8", "fp16")
+
+
+def _searched(
+    request: Request,
+    portable: ir.Model,
+    preprocess: Preparation,
+    images: Split,
+    judge: Judge,
+    say: Say,
+) -> tuple[Searched | None, str]:
+    """What a search for int8 gave, if one is worth it, and why there is no graph; else ""."""
+    asked, samples = request.precision == "int8", images.calibration
+    if few := _too_few(judge, len(samples)):
+        if asked:
+            raise ValueError(few)
+        return None, few
+    backend, batch = find_target("cpu").backends[0], 1 if preprocess.pad else 8
+    found = search(
+        portable, request.spec, samples, preprocess, judge, backend, batch, say, request.cache
+    )
+    if found.typed is not None:
+        return found, ""
+    if asked:
+        raise RefusedError(f"{_float_only(found)}; loosen the limit or build fp16")
+    return found, _float_only(found)
 
 
 def _typed(
