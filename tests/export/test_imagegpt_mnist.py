@@ -70,7 +70,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def test_logits_are_those_of_its_authors(engine: Engine) -> None:
-    stored = load_file(WEIGHTS.with_suffix(".refio.safetensors"))
+    stored = load_file(asset(WEIGHTS).with_suffix(".refio.safetensors"))
     found = engine.infer(np.ascontiguousarray(stored["tokens"].T))["logits"]
     # Logits of order 8 that PyTorch summed in another order: our module in PyTorch is as far off,
     # by 8e-5.
