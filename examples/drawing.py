@@ -62,8 +62,6 @@ def describe(result: Result) -> str:
     """What was found in words, the surest first: "ring (2), star"."""
     if isinstance(result.prediction, Classification):
         return result.prediction.top[0].label
-    if isinstance(result.prediction, Restoration):
-        return "restored"
     counts = Counter(entry.label for entry in result.prediction.entries())
     return (
         ", ".join(f"{k} ({n})" if n > 1 else k for k, n in counts.items())

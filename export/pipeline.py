@@ -46,8 +46,6 @@ def build(request: Request, say: Callable[[str], None]) -> Built:
 
 
 def _check(request: Request) -> None:
-    check_settings(request.spec.whole)
-    check_sizes(request.spec)
     check_limits(request.spec.task, request.max_drift)
     if not 0.5 <= request.confidence < 1.0:
         raise ValueError(
@@ -58,6 +56,8 @@ def _check(request: Request) -> None:
             f"--precision-map says what INT8 is made of; found --precision {request.precision}, "
             "expected int8"
         )
+    check_settings(request.spec.whole)
+    check_sizes(request.spec)
 
 
 def _whole(job: Job) -> Built:

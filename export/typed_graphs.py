@@ -125,9 +125,10 @@ def _searched(
     )
     if found.typed is not None:
         return found, ""
+    why = _float_only(found)
     if asked:
-        raise RefusedError(f"{_float_only(found)}; loosen the limit or build fp16")
-    return found, _float_only(found)
+        raise RefusedError(f"{why}; loosen the limit or build fp16")
+    return found, why
 
 
 def _typed(

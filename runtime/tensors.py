@@ -46,10 +46,10 @@ class Tensors(Preparation):
             )
         shapes = {name: _shape(name, shape) for name, shape in self.shapes.items()}
         object.__setattr__(self, "shapes", shapes)
-        if sum(map(math.prod, shapes.values())) > _MOST:
+        elements = sum(map(math.prod, shapes.values()))
+        if elements > _MOST:
             raise ValueError(
-                f"preprocess.shapes is of {sum(map(math.prod, shapes.values()))} elements in all; "
-                f"give at most {_MOST}"
+                f"preprocess.shapes is of {elements} elements in all; give at most {_MOST}"
             )
         if not isinstance(self.integers, (list, tuple)) or not set(self.integers) <= set(shapes):
             raise ValueError(

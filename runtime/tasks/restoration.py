@@ -39,6 +39,10 @@ class Restoration(Prediction):
         """Nothing: it is an image."""
         return []
 
+    def remark(self) -> str:
+        """What was done."""
+        return "restored"
+
     def as_json(self) -> dict[str, Any]:
         """The size in pixels."""
         height, width = self.image.shape[:2]

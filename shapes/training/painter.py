@@ -8,7 +8,6 @@ already.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,14 @@ from shapes.training.loop import Recipe
 from shapes.training.painter_scores import following, score
 from shapes.training.trainer import Task, Trainer, Training
 
-_DVAE = Recipe(images=8000, steps=6000, batch=16, rate=4e-3, decay=1e-4, warmup=50)
-"""Beside a transformer's of 16,000 images and 4,000 steps; of others in proportion."""
 _AT_ONCE = 500  # pictures whose codes are made
 _TEXT_SHARE = 1 / 8
+
+
+def first_stage(recipe: Recipe) -> Recipe:
+    """How the dVAE is trained, where `recipe` is the transformer's."""
+    images, steps = recipe.images // 2, 3 * recipe.steps // 2
+    return Recipe(images, steps, batch=16, rate=4e-3, decay=1e-4, warmup=50)
 
 
 def transformer_loss(
@@ -64,7 +67,7 @@ def _prepare(task: Task) -> Training:
     found = drawings(task.seed, recipe.images)
     texts, frames = [one.text for one in found], np.stack([one.frame for one in found])
     if task.weights is None:
-        first = replace(_DVAE, images=recipe.images // 2, steps=3 * recipe.steps // 2)
+        first = first_stage(recipe)
         train_dvae(model.dvae, frames[: first.images], first, task.seed)
     else:
         model.load_state_dict(task.weights)

@@ -131,22 +131,22 @@ def test_what_is_lost_by_chance_follows_mcnemar(lost: int, won: int) -> None:
     assert found.chance == pytest.approx(TAILS[lost, won], abs=1e-7)  # digits of the table
 
 
+# The same direction but for the winner: cosine stays above 0.99.
+BASE = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
+NEAR = {"logits": np.array([1.0, 1.001, 0.5, 0.5], np.float32)}
+
+
 def test_four_unlucky_decisions_are_no_obstacle() -> None:
-    near = {"logits": np.array([1.0, 1.001, 0.5, 0.5], np.float32)}
-    base = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
     for lost, refused in ((4, False), (5, False), (6, True)):
-        ours = [near] * lost + [base] * 40
-        found = compare(ours, [base] * len(ours), rows(*[0] * len(ours)), DECISIONS)
+        ours = [NEAR] * lost + [BASE] * 40
+        found = compare(ours, [BASE] * len(ours), rows(*[0] * len(ours)), DECISIONS)
         assert bool(found.obstacle) is refused
 
 
 def test_losing_agreement_beyond_chance_is_an_obstacle() -> None:
     n = 100
     truth = rows(*[0] * n)
-    # the same direction but for the winner: cosine stays above 0.99
-    near = {"logits": np.array([1.0, 1.001, 0.5, 0.5], np.float32)}
-    base = {"logits": np.array([1.001, 1.0, 0.5, 0.5], np.float32)}
-    found = compare([near] * n, [base] * n, truth, DECISIONS)
+    found = compare([NEAR] * n, [BASE] * n, truth, DECISIONS)
     assert found.cosine > 0.999
     # All hundred are lost, which chance does once in 2^100 times.
     assert "agrees with PyTorch" in found.obstacle

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +130,11 @@ def test_what_is_drawn_depends_on_its_number_only() -> None:
     assert not np.array_equal(frames[0], frames[2])
 
 
-def test_one_run_is_both_stages_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_run_is_both_stages_one_after_the_other() -> None:
     """The committed weights were made in two runs."""
-    first, second = Recipe(15, 3, 4, 1e-2, 1e-4, warmup=5), Recipe(30, 2, 4, 1e-2, 0.05, warmup=5)
-    monkeypatch.setattr(painter, "_DVAE", replace(first, images=8000, steps=6000))
+    second = Recipe(30, 2, 4, 1e-2, 0.05, warmup=5)
+    first = painter.first_stage(second)
+    assert (first.images, first.steps) == (15, 3)
     at_once = model()
     torch.manual_seed(1)
     training = painter.TRAINER.prepare(Task(at_once, TEXTS, second, 0, None))
